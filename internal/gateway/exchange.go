@@ -1,0 +1,39 @@
+package gateway
+
+import (
+	"net/http"
+	"time"
+
+	"landline/internal/module"
+)
+
+// Handler is the rest of a request's way. It either writes an answer to w and
+// returns nil, or writes nothing and returns an error, which the outermost
+// stage turns into a problem (or a fallback stage into a stock answer). An
+// error after the first byte of the answer aborts the connection, so that the
+// client never takes half an answer for a whole one.
+type Handler func(x *Exchange, w http.ResponseWriter, r *http.Request) error
+
+// A Stage wraps the rest of the way. Stages are made once per route.
+type Stage func(next Handler) Handler
+
+// Exchange is one request on its way: what the stages learn and pass on.
+type Exchange struct {
+	Route     *Route            // the compiled route; never nil inside the stages
+	Params    []string          // values of the path's wildcards, in the order of Route.ParamNames
+	Start     time.Time         // when the header was read
+	Client    *module.Client    // never nil after the client-header stage
+	Principal *module.Principal // nil until authenticated, and on public routes without a token
+	ClientIP  string            // address of the caller, behind trusted proxies the forwarded one
+
+	TraceID      string // 32 hex digits
+	SpanID       string // 16 hex digits: our server span
+	ParentSpanID string // "" when the client sent none
+
+	Degraded   string        // "" | "fallback" | "stale"
+	Upstream   string        // name of the upstream that was asked, "" if none
+	Target     string        // name of its target
+	UpstreamMS time.Duration // time the upstream took to its response header
+	Sent       bool          // the request may have reached the upstream: its effect is possible
+	ErrorCode  string        // problem code of the answer, "" if none
+}
