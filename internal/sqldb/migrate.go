@@ -22,16 +22,8 @@ func (db *DB) Migrate(ctx context.Context, all ...Migrations) error {
 			return err
 		}
 	}
-	dialect := database.DialectSQLite3
-	if db.name == Postgres {
-		dialect = database.DialectPostgres
-	}
 	for _, m := range all {
-		store, err := database.NewStore(dialect, "migration_"+m.Module)
-		if err != nil {
-			return err
-		}
-		p, err := goose.NewProvider("", db.writer, m.FS, goose.WithStore(store))
+		p, err := db.provider(m)
 		if err != nil {
 			return err
 		}
@@ -40,4 +32,37 @@ func (db *DB) Migrate(ctx context.Context, all ...Migrations) error {
 		}
 	}
 	return nil
+}
+
+// Pending counts the migrations that Migrate would apply.
+func (db *DB) Pending(ctx context.Context, all ...Migrations) (int, error) {
+	n := 0
+	for _, m := range all {
+		p, err := db.provider(m)
+		if err != nil {
+			return 0, err
+		}
+		status, err := p.Status(ctx)
+		if err != nil {
+			return 0, err
+		}
+		for _, s := range status {
+			if s.State == goose.StatePending {
+				n++
+			}
+		}
+	}
+	return n, nil
+}
+
+func (db *DB) provider(m Migrations) (*goose.Provider, error) {
+	dialect := database.DialectSQLite3
+	if db.name == Postgres {
+		dialect = database.DialectPostgres
+	}
+	store, err := database.NewStore(dialect, "migration_"+m.Module)
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider("", db.writer, m.FS, goose.WithStore(store))
 }

@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -23,6 +25,10 @@ type Options struct {
 	File    string                // name of the SQLite file; "" = main.db
 	Log     *slog.Logger          // nil = slog.Default()
 	Metrics prometheus.Registerer // nil = none
+
+	Queue        int           // most callers that may wait to write; 0 = 1024 (SQLite)
+	WriteTimeout time.Duration // longest that one transaction may take; 0 = 10s
+	MaxConns     int           // connections kept open at most; 0 = 16 (PostgreSQL)
 }
 
 // Open opens, and on SQLite creates, the database.
@@ -32,7 +38,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.SetMaxOpenConns(16)
+		p.SetMaxOpenConns(cmp.Or(o.MaxConns, 16))
 		return newDB(Postgres, 1, func(err error) error {
 			var e *pgconn.PgError
 			if errors.As(err, &e) && len(e.Code) == 5 && e.Code[:2] == "23" {

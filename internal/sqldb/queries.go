@@ -1,6 +1,11 @@
 package sqldb
 
-import "strings"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
 
 // Queries are the named statements of one queries.sql file. A statement begins
 // after a line "-- name: Xxx" and runs to the next such line.
@@ -34,4 +39,21 @@ func (q Queries) Get(name string) string {
 		panic("sqldb: no statement is named " + name)
 	}
 	return s
+}
+
+// PrepareAll has the engine prepare every statement, and reports those it
+// refuses. A test of every module calls it on both engines: it finds misspelt
+// columns and statements that one engine does not read.
+func PrepareAll(ctx context.Context, db *DB, q Queries) error {
+	var errs []error
+	for name, text := range q {
+		s, err := db.writer.PrepareContext(ctx, text)
+		if err == nil {
+			err = s.Close()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -10,12 +10,6 @@ import (
 	"time"
 )
 
-// Errors a caller may act on.
-var (
-	ErrNotFound = errors.New("not found")
-	ErrConflict = errors.New("conflict") // a unique, foreign-key or check constraint refused the row
-)
-
 // Querier is what module SQL is written against: a transaction or a read handle.
 type Querier interface {
 	ExecContext(context.Context, string, ...any) (sql.Result, error)
@@ -46,6 +40,7 @@ func (t *Tx) OnCommit(fn func()) { t.onCommit = append(t.onCommit, fn) }
 // DB is an open database.
 type DB struct {
 	name     string
+	url      string
 	classify func(error) error
 	group    int
 	reader   *sql.DB
@@ -161,3 +156,8 @@ func Millis(t time.Time) int64 { return t.UnixMilli() }
 
 // Time is the inverse of Millis.
 func Time(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// NullMillis is Millis of an instant that may be unset: the zero time is NULL.
+func NullMillis(t time.Time) sql.NullInt64 {
+	return sql.NullInt64{Int64: t.UnixMilli(), Valid: !t.IsZero()}
+}
