@@ -53,6 +53,9 @@ func (e *Error) Wrap(err error) *Error { c := *e; c.Cause = err; return &c }
 // After returns a copy of e that asks the client to wait for d.
 func (e *Error) After(d time.Duration) *Error { c := *e; c.RetryAfter = d; return &c }
 
+// WithDetail returns a copy of e with that detail, taken as it is.
+func (e *Error) WithDetail(detail string) *Error { c := *e; c.Detail = detail; return &c }
+
 // With returns a copy of e with one more member in the body.
 func (e *Error) With(name string, value any) *Error {
 	c := *e
@@ -167,19 +170,33 @@ func (e *Error) retrySeconds() int {
 func Write(w http.ResponseWriter, r *http.Request, err error) {
 	e := From(err)
 	h := w.Header()
-	debug := ""
-	if debugEnabled(r.Context()) && e.Cause != nil {
-		debug = e.Cause.Error()
-	}
-	body := e.Body(r.URL.EscapedPath(), h.Get("Landline-Trace-Id"), debug)
+	body := e.Body(r.URL.EscapedPath(), h.Get("Landline-Trace-Id"), Debug(r.Context(), e))
 	for _, name := range []string{"Content-Length", "Content-Encoding", "Content-Range", "Accept-Ranges", "Etag", "Last-Modified", "Trailer"} {
 		h.Del(name)
 	}
-	for name, vs := range e.Header {
+	challenged := h.Get("WWW-Authenticate") != ""
+	for name, vs := range e.Headers() {
+		if name == "Www-Authenticate" && challenged && e.Header.Get(name) == "" {
+			continue // the stage in front knows better which scheme it wants
+		}
 		h[name] = vs
 	}
 	h.Set("Content-Type", MediaType)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(e.Status())
+	if r.Method != http.MethodHead {
+		w.Write(body)
+	}
+}
+
+// Headers are the headers of the answer besides Content-Type and
+// Content-Length: those of the Error itself, Cache-Control, nosniff, Retry-After
+// where it applies, and a challenge with every 401 (RFC 9110 §11.6.1).
+func (e *Error) Headers() http.Header {
+	h := e.Header.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if s := e.retrySeconds(); s > 0 {
@@ -188,10 +205,7 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	if e.Status() == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
 		h.Set("WWW-Authenticate", challenge(e.Code))
 	}
-	w.WriteHeader(e.Status())
-	if r.Method != http.MethodHead {
-		w.Write(body)
-	}
+	return h
 }
 
 // challenge is RFC 6750 §3: a request without credentials learns no error code.
