@@ -1,0 +1,179 @@
+package gateway
+
+import (
+	"time"
+
+	"landline/internal/config"
+	"landline/internal/module"
+)
+
+// Settings is the gateway's part of landline.yaml.
+type Settings struct {
+	Limits    LimitsConfig
+	Upstreams map[string]*UpstreamConfig
+	Features  map[string]*FeatureConfig
+}
+
+// DefaultSettings returns the settings of an empty file.
+func DefaultSettings() *Settings {
+	return &Settings{
+		Limits: LimitsConfig{
+			HeaderTimeout: config.Duration(10 * time.Second),
+			IdleTimeout:   config.Duration(2 * time.Minute),
+			BodyTimeout:   config.Duration(time.Minute),
+			Header:        64 << 10,
+			URI:           8 << 10,
+			Streams:       250,
+		},
+		Upstreams: map[string]*UpstreamConfig{},
+		Features:  map[string]*FeatureConfig{},
+	}
+}
+
+// LimitsConfig guards the public listener before a request has a route.
+type LimitsConfig struct {
+	HeaderTimeout config.Duration `yaml:"header_timeout" doc:"Time a client has to send a request's header; then the connection is closed."`
+	IdleTimeout   config.Duration `yaml:"idle_timeout" doc:"Time a connection may wait for its next request."`
+	BodyTimeout   config.Duration `yaml:"body_timeout" doc:"Longest pause of a client in the middle of its request body; then 408. Upgraded connections are exempt."`
+	Header        config.Bytes    `yaml:"header" doc:"Largest request header, names and values together; beyond it 431."`
+	URI           config.Bytes    `yaml:"uri" doc:"Longest path with query; beyond it 414."`
+	Streams       int             `yaml:"streams" doc:"Concurrent HTTP/2 requests that one connection may have."`
+}
+
+// UpstreamConfig is a service of the team behind the gateway.
+type UpstreamConfig struct {
+	Targets           []TargetConfig  `yaml:"targets" doc:"Where the service runs: at least one; requests are spread by weight."`
+	Protocol          string          `yaml:"protocol" enum:"auto,http1,http2,h2c" doc:"auto: HTTP/2 where TLS negotiates it, else HTTP/1.1. http1 and http2 insist; h2c is HTTP/2 without TLS. WebSockets always use HTTP/1.1."`
+	ConnectTimeout    config.Duration `yaml:"connect_timeout" doc:"Time to connect, TLS included."`
+	IdleTimeout       config.Duration `yaml:"idle_timeout" doc:"How long an unused connection is kept. Keep it below the service's own keep-alive time."`
+	MaxConnections    int             `yaml:"max_connections" doc:"Most connections to one target; requests beyond wait for one within their timeout. 0 = unlimited."`
+	IdleConnections   int             `yaml:"idle_connections" doc:"Most unused connections kept for one target."`
+	ResponseHeader    config.Bytes    `yaml:"response_header" doc:"Largest response header taken from the service."`
+	PassAuthorization bool            `yaml:"pass_authorization" doc:"Pass the client's Authorization header on. By default the service gets Landline-Identity, a token made for it alone."`
+	PreserveHost      bool            `yaml:"preserve_host" doc:"Send the client's Host instead of the target's."`
+	TLS               TLSConfig       `yaml:"tls" doc:"For https targets."`
+}
+
+// Defaults fills an upstream before its keys are read.
+func (c *UpstreamConfig) Defaults() {
+	*c = UpstreamConfig{
+		Protocol:        "auto",
+		ConnectTimeout:  config.Duration(2 * time.Second),
+		IdleTimeout:     config.Duration(55 * time.Second),
+		IdleConnections: 256,
+		ResponseHeader:  64 << 10,
+	}
+}
+
+// TargetConfig is one place where an upstream runs.
+type TargetConfig struct {
+	Name   string `yaml:"name" doc:"Name in metrics, logs and status; default: stable for a single target." example:"stable"`
+	URL    string `yaml:"url" doc:"Scheme, host, port and optional base path; no query." example:"http://10.0.0.5:9000"`
+	Weight int    `yaml:"weight" doc:"Share of the requests, relative to the other targets, 0 to 1000000; 0 = none." example:"100"`
+}
+
+// Defaults fills a target before its keys are read.
+func (c *TargetConfig) Defaults() { *c = TargetConfig{Weight: 100} }
+
+// TLSConfig is how certificates of https targets are checked.
+type TLSConfig struct {
+	CA         string `yaml:"ca" doc:"PEM certificates to trust instead of the system's." example:"${file:ca.pem}"`
+	ServerName string `yaml:"server_name" doc:"Name to expect in the certificate; default: the target's host."`
+}
+
+// FeatureConfig is one feature: its routes and its policy. A block with the
+// name of a built-in feature and without routes changes that feature's policy.
+type FeatureConfig struct {
+	Owner        string             `yaml:"owner" doc:"Team that answers for the feature; shown wherever the feature is." example:"team-flights"`
+	Auth         module.Auth        `yaml:"auth" enum:"none,anonymous,account" doc:"Who may call it: none (no token needed), anonymous (any signed-in installation), account (a user with an identity). Default: account. Built-in features decide it themselves."`
+	Routes       []RouteConfig      `yaml:"routes" doc:"Methods and paths of the feature, in any number of API versions."`
+	Timeout      config.Duration    `yaml:"timeout" doc:"Time for the whole answer; for streams (Server-Sent Events, WebSockets, unknown length) only until the response header. Default: 10s." example:"800ms"`
+	MaxBody      config.Bytes       `yaml:"max_body" doc:"Largest request body; beyond it 413. Default: 10MiB." example:"10MiB"`
+	ClientHeader string             `yaml:"client_header" enum:"optional,required" doc:"Whether a request must carry Landline-Client. Default: optional."`
+	Priority     string             `yaml:"priority" enum:"background,interactive,critical" doc:"What is turned away first when a node is overloaded: background, then interactive. Default: interactive."`
+	RateLimit    []RateLimitConfig  `yaml:"rate_limit" doc:"Limits on the number of requests; every one must allow the request."`
+	Idempotency  *IdempotencyConfig `yaml:"idempotency" doc:"Makes writes safe to repeat with an Idempotency-Key. Default: off."`
+	Breaker      *BreakerConfig     `yaml:"breaker" doc:"Stops asking a target that keeps failing this feature. Default: off; {} takes the defaults below."`
+	Fallback     *FallbackConfig    `yaml:"fallback" doc:"Stock answer when the feature fails. Default: off."`
+}
+
+// Gateway-wide defaults of a feature's policy, used where neither the file nor
+// the module says otherwise.
+const (
+	DefaultTimeout = 10 * time.Second
+	DefaultMaxBody = 10 << 20
+)
+
+// RouteConfig is one route of a feature.
+type RouteConfig struct {
+	Match    string `yaml:"match" doc:"Method and path; without a method any. {name} stands for one segment, {name...} at the end for the rest. The most specific route wins." example:"GET /v1/flights/{id}/status"`
+	Upstream string `yaml:"upstream" doc:"Which upstream answers." example:"flights"`
+	Path     string `yaml:"path" doc:"Path at the upstream, made of match's wildcards. Default: the path of the request. The query is passed on as it is." example:"/internal/status/{id}"`
+}
+
+// RateLimitConfig is one limit of a feature.
+type RateLimitConfig struct {
+	Key    string          `yaml:"key" enum:"installation,user,session,ip,feature" doc:"What is counted: requests of one installation, user, session or IP address, or of the whole feature. Signed-out callers are counted by IP address." example:"installation"`
+	Limit  int             `yaml:"limit" doc:"Requests in a window." example:"100"`
+	Window config.Duration `yaml:"window" doc:"Length of the window." example:"1m"`
+	Burst  int             `yaml:"burst" doc:"Requests that may come at once; they refill evenly over the window. Default: limit." example:"20"`
+}
+
+// IdempotencyConfig makes a feature's writes safe to repeat.
+type IdempotencyConfig struct {
+	Required       bool            `yaml:"required" doc:"Refuse POST and PATCH without an Idempotency-Key (400 idempotency_key_missing)."`
+	Keep           config.Duration `yaml:"keep" doc:"How long a key and its answer are kept."`
+	UnknownOutcome string          `yaml:"unknown_outcome" enum:"forward,conflict" doc:"When it is not known whether an earlier attempt took effect: forward sends the retry on with the same key (the upstream must know keys), conflict answers 409 idempotency_outcome_unknown."`
+	MaxResponse    config.Bytes    `yaml:"max_response" doc:"Largest answer that is kept for replay."`
+	StoreErrors    bool            `yaml:"store_errors" doc:"Also keep and replay 5xx answers of the upstream, for writes that must never run twice. Otherwise a 5xx frees the key."`
+	Lease          config.Duration `yaml:"lease" doc:"How long an attempt holds its key without an answer before its outcome counts as unknown."`
+}
+
+// Defaults fills the block before its keys are read.
+func (c *IdempotencyConfig) Defaults() {
+	*c = IdempotencyConfig{
+		Keep:           config.Duration(24 * time.Hour),
+		UnknownOutcome: "conflict",
+		MaxResponse:    256 << 10,
+		Lease:          config.Duration(time.Minute),
+	}
+}
+
+// BreakerConfig stops a feature from waiting for a target that keeps failing.
+type BreakerConfig struct {
+	FailureRatio float64         `yaml:"failure_ratio" doc:"Share of failed requests in the window that opens the breaker, above 0 to 1. 5xx answers, timeouts and connection failures count; 4xx answers and clients that went away do not."`
+	MinRequests  int             `yaml:"min_requests" doc:"Requests in the window before the ratio means anything."`
+	Window       config.Duration `yaml:"window" doc:"Length of the rolling window."`
+	Open         config.Duration `yaml:"open" doc:"How long the breaker stays open before it lets trial requests through."`
+	Probes       int             `yaml:"probes" doc:"Trial requests that must succeed to close it again."`
+}
+
+// Defaults fills the block before its keys are read.
+func (c *BreakerConfig) Defaults() {
+	*c = BreakerConfig{
+		FailureRatio: 0.5, MinRequests: 20, Probes: 1,
+		Window: config.Duration(10 * time.Second), Open: config.Duration(15 * time.Second),
+	}
+}
+
+// FallbackConfig is a feature's stock answer.
+type FallbackConfig struct {
+	Status  int               `yaml:"status" doc:"HTTP status of the stock answer."`
+	Headers map[string]string `yaml:"headers" doc:"Headers of the stock answer; Content-Type is application/json unless given."`
+	Body    config.Raw        `yaml:"body" doc:"Body of the stock answer, any YAML value, sent as JSON." example:"{status: unknown}"`
+	On      []string          `yaml:"on" enum:"breaker_open,timeout,unreachable,invalid,5xx" doc:"What it stands in for. Default: all."`
+	Methods []string          `yaml:"methods" doc:"Methods it applies to. Default: GET and HEAD, since a stock answer to a write would be a lie."`
+}
+
+// Defaults fills the block before its keys are read.
+func (c *FallbackConfig) Defaults() { *c = FallbackConfig{Status: 200} }
+
+// Sections returns the gateway's keys of landline.yaml, filling s.
+func Sections(s *Settings) []config.Section {
+	check := &checker{settings: s}
+	return []config.Section{
+		{Key: "limits", Ptr: &s.Limits, Doc: "Guards of the public listener.", Check: check.limits},
+		{Key: "upstreams", Ptr: &s.Upstreams, Doc: "Services of the team behind the gateway.", Reloadable: true, Check: check.upstreams},
+		{Key: "features", Ptr: &s.Features, Doc: "What the apps use: routes and policy of each feature.", Reloadable: true, Check: check.features},
+	}
+}

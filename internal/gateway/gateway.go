@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"landline/internal/bus"
+	"landline/internal/clock"
+	"landline/internal/gateway/idem"
+	"landline/internal/gateway/limit"
+	"landline/internal/kv"
+	"landline/internal/module"
+	"landline/internal/observe"
+	"landline/internal/sqldb"
+)
+
+// Options is what the gateway needs from the house. Only Auth may be nil; then
+// every Authorization header is refused and only routes for auth none work.
+type Options struct {
+	App            module.App
+	Development    bool // problems show their cause
+	DB             *sqldb.DB
+	Bus            bus.Bus
+	KV             kv.Store
+	Clock          clock.Clock
+	Log            *slog.Logger
+	Registry       *prometheus.Registry
+	Tracer         *observe.Tracer
+	Auth           module.Authenticator
+	Health         *observe.Health
+	TrustedProxies []netip.Prefix // whose Forwarded and X-Forwarded-* headers are believed
+}
+
+// Gateway serves the public listener. Make it with New, give it its first
+// table with Apply, then serve; Apply may be called again at any time.
+type Gateway struct {
+	options Options
+	metrics *metrics
+	limits  *limit.Limiters
+	idem    *idem.Store
+	streams *streams
+
+	table   atomic.Pointer[table]
+	applyMu sync.Mutex // one Apply at a time
+}
+
+// New returns a Gateway that answers every request with 503 until Apply.
+func New(o Options) (*Gateway, error) {
+	switch {
+	case o.Clock == nil:
+		return nil, errors.New("gateway: Options.Clock is missing")
+	case o.Log == nil:
+		return nil, errors.New("gateway: Options.Log is missing")
+	case o.Registry == nil:
+		return nil, errors.New("gateway: Options.Registry is missing")
+	case o.Health == nil:
+		return nil, errors.New("gateway: Options.Health is missing")
+	case o.Tracer == nil:
+		return nil, errors.New("gateway: Options.Tracer is missing")
+	}
+	g := &Gateway{
+		options: o,
+		metrics: newMetrics(o.Registry),
+		limits:  limit.New(o.Clock),
+		streams: newStreams(),
+	}
+	if o.DB != nil {
+		g.idem = idem.New(o.DB, o.Clock, o.Log)
+	}
+	return g, nil
+}
+
+// OpenAPI returns one document of all module features, or nil before Apply.
+// It belongs to the table: do not change it.
+func (g *Gateway) OpenAPI() *huma.OpenAPI {
+	t := g.table.Load()
+	if t == nil {
+		return nil
+	}
+	return t.openAPI
+}
+
+var _ http.Handler = (*Gateway)(nil)

@@ -1,0 +1,42 @@
+package gateway
+
+import (
+	"strings"
+
+	"landline/internal/module"
+)
+
+// Route is one compiled route: immutable once its table is in use.
+type Route struct {
+	Feature    string          // name of the feature; NoFeature when nothing matched
+	Owner      string          // team that answers for it, "" if none is named
+	Match      string          // as configured: "GET /v1/flights/{id}/status"
+	Method     string          // "" = any
+	APIVersion string          // "v1" of "/v1/…", "" if the path has none
+	ParamNames []string        // names of the path's wildcards, in order
+	Auth       module.Auth     // what the caller must have proven
+	Policy     *FeatureConfig  // complete: every default is filled in; never nil
+	Priority   module.Priority // when overloaded
+	Upstream   string          // "" for a module's handler
+	BuiltIn    bool            // a module's handler
+
+	pattern pattern
+	handler Handler // the composed pipeline
+}
+
+// NoFeature is the feature name of requests that no route matched.
+const NoFeature = "none"
+
+// apiVersionOf finds the API version in a path's first segment: "v" and digits.
+func apiVersionOf(path string) string {
+	seg, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if len(seg) < 2 || len(seg) > 4 || seg[0] != 'v' {
+		return ""
+	}
+	for _, c := range seg[1:] {
+		if c < '0' || c > '9' {
+			return ""
+		}
+	}
+	return seg
+}
