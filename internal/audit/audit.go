@@ -46,14 +46,6 @@ func ActorFrom(ctx context.Context) Actor {
 	return Actor{Type: TypeSystem}
 }
 
-type requestKey struct{}
-
-// WithRequestID returns a context that carries the id that entries of this
-// request bear when they name none themselves: the trace id.
-func WithRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestKey{}, id)
-}
-
 // Entry is what a caller records.
 type Entry struct {
 	Actor     Actor  // zero = ActorFrom(ctx)
@@ -62,7 +54,7 @@ type Entry struct {
 	Reason    string // why, in the actor's words
 	Before    any    // the thing before the change as JSON, nil when it was made; no secrets
 	After     any    // the thing after the change as JSON, nil when it was removed
-	RequestID string // "" = that of ctx
+	RequestID string // "" = the trace id of ctx
 }
 
 // Row is an entry as stored.

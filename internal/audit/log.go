@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"landline/internal/clock"
+	"landline/internal/observe"
 	"landline/internal/problem"
 	"landline/internal/sqldb"
 )
@@ -56,7 +57,7 @@ func (l *Log) Record(ctx context.Context, tx *sqldb.Tx, e Entry) error {
 		e.Actor = ActorFrom(ctx)
 	}
 	if e.RequestID == "" {
-		e.RequestID, _ = ctx.Value(requestKey{}).(string)
+		e.RequestID = observe.TraceID(ctx)
 	}
 	if err := e.check(); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"landline/internal/observe"
 	"landline/internal/problem"
 )
 
@@ -67,6 +68,9 @@ func (f *failure) Schema(r huma.Registry) *huma.Schema {
 // send puts the problem's headers on the answer and renders its body for this request.
 func (f *failure) send(c huma.Context) {
 	req, _ := c.Context().Value(requestKey{}).(Request)
+	if req.TraceID == "" {
+		req.TraceID = observe.TraceID(c.Context())
+	}
 	u := c.URL()
 	f.body = f.problem.Body(u.EscapedPath(), req.TraceID, problem.Debug(c.Context(), f.problem))
 	for name, vs := range f.problem.Headers() {

@@ -51,7 +51,7 @@ func Config(title, version string) huma.Config {
 
 // Request is what the edge knows of a request that an error's body and the log need.
 type Request struct {
-	TraceID string               // put into problem bodies; "" = none
+	TraceID string               // put into problem bodies; "" = that of ctx, see observe.TraceID
 	OnError func(*problem.Error) // told of every problem before it is sent; nil = nobody. It must not block
 }
 

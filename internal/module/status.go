@@ -1,0 +1,40 @@
+package module
+
+import "time"
+
+// FeatureStatus is how one feature is doing on this node, as the gateway tells
+// the admin listener.
+type FeatureStatus struct {
+	Name     string        `json:"name"`
+	Owner    string        `json:"owner"`
+	BuiltIn  bool          `json:"built_in" doc:"A capability of Landline, not an upstream of the team's."`
+	Auth     Auth          `json:"auth,omitempty" doc:"Least a caller must have proven; per route where the feature says none."`
+	Upstream string        `json:"upstream,omitempty" doc:"The upstream whose state decides, when there is a single one."`
+	Breaker  string        `json:"breaker,omitempty" enum:"closed,open,half_open" doc:"Absent when the feature has no breaker."`
+	InFlight int64         `json:"in_flight" doc:"Requests being worked on now."`
+	Routes   []RouteStatus `json:"routes"`
+}
+
+// RouteStatus is one route of a feature.
+type RouteStatus struct {
+	Match    string `json:"match" example:"GET /v1/flights/{id}/status"`
+	Upstream string `json:"upstream,omitempty"`
+	Auth     Auth   `json:"auth"`
+}
+
+// UpstreamStatus is how one upstream is doing as seen by this node.
+type UpstreamStatus struct {
+	Name    string         `json:"name"`
+	Targets []TargetStatus `json:"targets"`
+}
+
+// TargetStatus is one target of an upstream.
+type TargetStatus struct {
+	Name     string     `json:"name"`
+	URL      string     `json:"url" doc:"Without user information."`
+	Weight   int        `json:"weight" doc:"Share of the traffic relative to the other targets."`
+	Healthy  bool       `json:"healthy" doc:"Takes traffic. True as well while nothing is known."`
+	Since    *time.Time `json:"since,omitempty" doc:"Since when it is so."`
+	InFlight int64      `json:"in_flight"`
+	Error    string     `json:"error,omitempty" doc:"Why it is not healthy."`
+}
