@@ -1,0 +1,171 @@
+package limit
+
+import (
+	"cmp"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const shardCount = 16 // a power of two
+
+// Policy is one rate limit. Make it with Limiters.Policy.
+//
+// For each key it keeps the theoretical arrival time (TAT): the instant at
+// which the key's allowance is whole again. A request moves it one interval
+// on; it is refused if that would put it further than capacity ahead of now.
+type Policy struct {
+	limiters *Limiters
+	sequence uint64        // order in which several policies are locked
+	interval int64         // nanoseconds that one request costs
+	capacity int64         // interval × burst
+	keys     *atomic.Int64 // held in the shards
+	shards   [shardCount]shard
+}
+
+// shard is a part of the keys under a lock of its own, in two generations: a
+// generation lasts at least capacity, after which a TAT that was not moved is
+// in the past, which is the same as none. So forgetting a whole generation
+// loses nothing, and costs nothing per key.
+type shard struct {
+	mu     sync.Mutex
+	now    map[uint64]int64
+	before map[uint64]int64
+	turned int64 // when now was begun
+
+	last, skew int64    // reading of the clock, and what jumps back have taken from it
+	_          [16]byte // a cache line each
+}
+
+// A Check asks one policy about one key.
+type Check struct {
+	Policy *Policy
+	Key    string
+}
+
+// A State is what a policy says of a key after a decision.
+type State struct {
+	Remaining int           // requests that would be admitted at once, now
+	Full      time.Duration // until Remaining is the burst again, without further requests
+	Wait      time.Duration // until one request would be admitted; 0 = now
+	Refused   bool          // this policy refused the request
+}
+
+// Take admits or refuses one request under all checks at once, and fills
+// states, which must be as long, with what each policy says. It returns
+// whether the request is admitted; a refused one is charged to no policy. The
+// checks must be in the order of Sort, and each policy at most once.
+func (l *Limiters) Take(checks []Check, states []State) bool {
+	var hashes [maxChecks]uint64
+	var tats [maxChecks]int64
+	admitted := true
+	for i, c := range checks {
+		hashes[i] = maphash.String(l.seed, c.Key)
+		c.Policy.shard(hashes[i]).mu.Lock()
+	}
+	now := l.now()
+	for i, c := range checks {
+		s := c.Policy.shard(hashes[i])
+		tats[i] = max(s.get(hashes[i]), now) + c.Policy.interval
+		if wait := tats[i] - c.Policy.capacity - now; wait > 0 {
+			admitted = false
+			states[i] = State{Refused: true, Wait: time.Duration(wait)}
+		} else {
+			states[i] = State{}
+		}
+	}
+	for i, c := range checks {
+		s := c.Policy.shard(hashes[i])
+		if admitted {
+			c.Policy.put(s, hashes[i], tats[i], now)
+		} else {
+			tats[i] -= c.Policy.interval
+		}
+		states[i].describe(c.Policy, tats[i]-now)
+		s.mu.Unlock()
+	}
+	return admitted
+}
+
+// maxChecks is the most policies that Take decides at once.
+const maxChecks = 16
+
+// Sort puts policies into the order in which Take must be given them: it is
+// the same everywhere, so that two callers never wait for one another.
+func Sort(policies []*Policy) {
+	slices.SortFunc(policies, func(a, b *Policy) int { return cmp.Compare(a.sequence, b.sequence) })
+}
+
+// describe fills st from how far a key's TAT lies ahead.
+func (st *State) describe(p *Policy, ahead int64) {
+	st.Full = time.Duration(ahead)
+	st.Remaining = int((p.capacity - ahead) / p.interval)
+	if st.Remaining == 0 {
+		st.Wait = time.Duration(ahead + p.interval - p.capacity)
+	}
+}
+
+func (p *Policy) shard(hash uint64) *shard { return &p.shards[hash>>60&(shardCount-1)] }
+
+func (s *shard) get(hash uint64) int64 {
+	if tat, ok := s.now[hash]; ok {
+		return tat
+	}
+	return s.before[hash]
+}
+
+// put stores a TAT, and turns the generations when it is time or when there is no room.
+func (p *Policy) put(s *shard, hash uint64, tat, now int64) {
+	if now-s.turned >= p.capacity {
+		p.turn(s, now, now-s.turned >= 2*p.capacity)
+	}
+	if _, held := s.now[hash]; held {
+		s.now[hash] = tat
+		return
+	}
+	if _, moved := s.before[hash]; moved {
+		delete(s.before, hash)
+		s.now[hash] = tat
+		return
+	}
+	count := p.limiters.count
+	if count.keys.Load() >= p.limiters.max {
+		fair := p.limiters.max / (shardCount * max(count.policies.Load(), 1))
+		if int64(len(s.now)) >= max(fair/2, 1) {
+			count.forgotten.Add(uint64(len(s.before)))
+			p.turn(s, now, false)
+		}
+	}
+	s.now[hash] = tat
+	p.keys.Add(1)
+	count.keys.Add(1)
+}
+
+// turn begins a new generation and drops the one before, or both. In due time
+// their TATs are all in the past; when room is short, they are those of the
+// keys that were not used for longest.
+func (p *Policy) turn(s *shard, now int64, both bool) {
+	p.dropped(len(s.before))
+	s.before = renew(s.before)
+	if both {
+		p.dropped(len(s.now))
+		s.now = renew(s.now)
+	}
+	s.now, s.before, s.turned = s.before, s.now, now
+}
+
+func (p *Policy) dropped(n int) {
+	p.keys.Add(-int64(n))
+	p.limiters.count.keys.Add(-int64(n))
+}
+
+// renew empties a map; a large one is given back, since a map never shrinks.
+func renew(m map[uint64]int64) map[uint64]int64 {
+	if len(m) > 1024 {
+		return map[uint64]int64{}
+	}
+	clear(m)
+	return m
+}
