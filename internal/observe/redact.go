@@ -1,0 +1,169 @@
+package observe
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"regexp"
+	"strings"
+	"unicode"
+)
+
+const redacted = "[redacted]"
+
+// redactAttr is the last word on every attribute: groups are the names around it.
+func redactAttr(groups []string, a slog.Attr) slog.Attr {
+	a.Value = a.Value.Resolve()
+	if secretKey(a.Key) || anySecret(groups) {
+		switch a.Value.Kind() {
+		case slog.KindBool, slog.KindDuration, slog.KindTime: // "token_expires": no secret
+		default:
+			a.Value = slog.StringValue(redacted)
+		}
+		return a
+	}
+	switch a.Value.Kind() {
+	case slog.KindString:
+		a.Value = slog.StringValue(Redact(a.Value.String()))
+	case slog.KindAny:
+		a.Value = redactAny(a.Value)
+	}
+	return a
+}
+
+func redactAny(v slog.Value) slog.Value {
+	switch x := v.Any().(type) {
+	case nil, slog.Level, *slog.Source:
+		return v
+	case error:
+		return slog.StringValue(Redact(x.Error()))
+	default:
+		b, err := json.Marshal(x)
+		if err != nil {
+			return slog.StringValue("[not loggable: " + Redact(err.Error()) + "]")
+		}
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.UseNumber()
+		var tree any
+		if err := d.Decode(&tree); err != nil {
+			return slog.StringValue("[not loggable: " + Redact(err.Error()) + "]")
+		}
+		return slog.AnyValue(redactTree(tree))
+	}
+}
+
+func redactTree(tree any) any {
+	switch t := tree.(type) {
+	case string:
+		return Redact(t)
+	case []any:
+		for i := range t {
+			t[i] = redactTree(t[i])
+		}
+	case map[string]any:
+		for k, v := range t {
+			if _, isBool := v.(bool); secretKey(k) && !isBool {
+				t[k] = redacted
+			} else {
+				t[k] = redactTree(v)
+			}
+		}
+	}
+	return tree
+}
+
+func anySecret(groups []string) bool {
+	for _, g := range groups {
+		if secretKey(g) {
+			return true
+		}
+	}
+	return false
+}
+
+// Words that make a key secret wherever they stand, and those that do so only
+// at the end or before another word.
+var (
+	secretWords = map[string]bool{
+		"password": true, "passwd": true, "passphrase": true, "secret": true, "secrets": true, "credential": true,
+		"credentials": true, "authorization": true, "cookie": true, "cookies": true, "bearer": true, "jwt": true, "otp": true, "dpop": true,
+	}
+	secretEnds  = map[string]bool{"token": true, "tokens": true, "proof": true, "dsn": true}
+	secretPairs = map[string]bool{"api key": true, "private key": true, "master key": true, "signing key": true, "access key": true, "encryption key": true}
+	// "secret_name", "password_set": about a secret, not one.
+	harmlessEnds = map[string]bool{
+		"id": true, "ids": true, "name": true, "type": true, "kind": true, "count": true, "version": true, "length": true, "status": true, "set": true,
+		"ttl": true, "expires": true, "endpoint": true, "alg": true, "method": true, "scheme": true, "source": true, "in": true, "at": true,
+	}
+)
+
+// secretKey reports whether the name of an attribute says that its value is a secret.
+func secretKey(key string) bool {
+	words := splitWords(key)
+	if len(words) == 0 || len(words) > 1 && harmlessEnds[words[len(words)-1]] {
+		return false
+	}
+	for i, w := range words {
+		if secretWords[w] || i > 0 && secretPairs[words[i-1]+" "+w] {
+			return true
+		}
+	}
+	last := words[len(words)-1]
+	return secretEnds[last] || last == "apikey"
+}
+
+// splitWords cuts "refreshToken", "refresh_token" and "Refresh-Token" into lower-case words.
+func splitWords(key string) []string {
+	var b strings.Builder
+	lower := false
+	for _, r := range key {
+		if unicode.IsUpper(r) && lower {
+			b.WriteByte(' ')
+		}
+		lower = unicode.IsLower(r) || unicode.IsDigit(r)
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			r = ' '
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return strings.Fields(b.String())
+}
+
+var (
+	refreshToken  = regexp.MustCompile(`\bv[1-9]\.[A-Za-z0-9_.-]{20,}`)
+	moduleVersion = regexp.MustCompile(`^v[1-9]\.\d+\.\d+([-+][0-9A-Za-z.+-]*)?$`)
+	operatorToken = regexp.MustCompile(`llo_[A-Za-z0-9_.-]{8,}`)
+	jsonWebToken  = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{6,}(\.[A-Za-z0-9_-]*)*`)
+	authScheme    = regexp.MustCompile(`(?i)\b(bearer|dpop|basic) +[A-Za-z0-9._~+/=-]{16,}`)
+	urlPassword   = regexp.MustCompile(`(://[^/\s:@"]*):[^/\s@"]+@`)
+)
+
+// Redact returns s without the tokens and URL passwords that it recognises:
+// our refresh tokens (v1.…), operator tokens (llo_…), JSON Web Tokens (eyJ…),
+// Authorization values, and the password in scheme://user:password@host.
+func Redact(s string) string {
+	if len(s) < 8 {
+		return s
+	}
+	if strings.Contains(s, "eyJ") {
+		s = jsonWebToken.ReplaceAllString(s, redacted)
+	}
+	if strings.Contains(s, "llo_") {
+		s = operatorToken.ReplaceAllString(s, redacted)
+	}
+	if i := strings.IndexByte(s, 'v'); i >= 0 && strings.IndexByte(s[i:], '.') > 0 {
+		s = refreshToken.ReplaceAllStringFunc(s, func(m string) string {
+			if moduleVersion.MatchString(m) {
+				return m
+			}
+			return redacted
+		})
+	}
+	if strings.IndexByte(s, ' ') >= 0 {
+		s = authScheme.ReplaceAllString(s, "$1 "+redacted)
+	}
+	if strings.Contains(s, "://") {
+		s = urlPassword.ReplaceAllString(s, "$1:"+redacted+"@")
+	}
+	return s
+}
