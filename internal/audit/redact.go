@@ -121,3 +121,13 @@ func exact(n string) bool {
 	}
 	return false
 }
+
+// Redact returns a JSON document with the values under keys that name secrets
+// replaced, and null for what is not JSON.
+func Redact(doc []byte) []byte {
+	out, err := document(json.RawMessage(doc))
+	if err != nil || out == nil {
+		return []byte("null")
+	}
+	return out
+}

@@ -87,6 +87,15 @@ func (f *failure) send(c huma.Context) {
 	}
 }
 
+// Fail answers with err from a huma middleware, where there is no handler to return it from.
+func Fail(c huma.Context, err error) {
+	f := &failure{problem: problem.From(err)}
+	f.send(c)
+	c.SetHeader("Content-Type", problem.MediaType)
+	c.SetStatus(f.GetStatus())
+	c.BodyWriter().Write(f.body) // a caller that has gone misses nothing
+}
+
 // fromHuma turns what huma says into a problem. A problem that the handler
 // returned wins; otherwise the status decides the code.
 func fromHuma(status int, msg string, errs []error) *problem.Error {
