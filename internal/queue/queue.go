@@ -1,16 +1,67 @@
-// Package queue is Landline's durable background work: jobs that are enqueued
-// in the transaction of the change that causes them and worked at least once.
 package queue
 
 import (
 	"context"
+	"database/sql"
+	"embed"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+	"github.com/riverqueue/river/rivertype"
 
 	"landline/internal/sqldb"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+//go:embed queries.sql
+var queriesSQL string
+
+//go:embed jobs.sqlite.sql
+var sqliteSQL string
+
+//go:embed jobs.postgres.sql
+var postgresSQL string
+
+// Migrations make the package's own table. Migrate runs them, and River's.
+var Migrations = sqldb.Migrations{Module: "queue", FS: subFS(migrationFiles, "migrations")}
+
+// Queries are the statements that both engines run; they need Migrate first.
+var Queries = sqldb.MustParse(queriesSQL)
+
+func subFS(f fs.FS, dir string) fs.FS {
+	sub, err := fs.Sub(f, dir)
+	if err != nil {
+		panic(err) // only a path that is not valid
+	}
+	return sub
+}
+
+// Limits and defaults.
+const (
+	DefaultLane     = "default"
+	defaultAttempts = 12             // attempts of a job that says nothing
+	DefaultTimeout  = time.Minute    // of one attempt
+	MaxArgs         = 256 << 10      // bytes of a job's arguments as JSON
+	FinishedKept    = 24 * time.Hour // completed and cancelled jobs
+	DeadKept        = 14 * 24 * time.Hour
+	MaxUniqueWindow = FinishedKept // uniqueness is kept by the rows
+	rescueAfter     = 5 * time.Minute
+	defaultWorkers  = 50
 )
 
 // Args are the arguments of one kind of job: a struct that survives JSON.
@@ -28,147 +79,179 @@ type Job[A Args] struct {
 
 // Options say how a node works its jobs.
 type Options struct {
-	Log     *slog.Logger
-	Metrics prometheus.Registerer
-	Lanes   map[string]int // workers of this node per lane; "default" always exists
+	Log         *slog.Logger          // nil = slog.Default()
+	Metrics     prometheus.Registerer // nil = none
+	Lanes       map[string]int        // workers of this node per lane; 0 for "default" = 50. Every node should know every lane
+	RescueAfter time.Duration         // PostgreSQL: how long a job may run before its node is taken for dead, unless the kind's Timeout is longer; 0 = 5m
 }
 
 // Queue enqueues and works jobs. It is safe for concurrent use.
 type Queue struct {
-	db *sqldb.DB
-	o  Options
+	db      *sqldb.DB
+	o       Options
+	log     *slog.Logger
+	metrics *metrics
+	sql     sqldb.Queries // of this engine
+	wake    *wake
+
+	kinds    map[string]*kind
+	workers  *river.Workers
+	insert   *river.Client[*sql.Tx]
+	periodic []periodicJob
+	faults   []error // of Register and Periodic, told by Start
+
+	mu         sync.Mutex
+	running    *running    // nil unless started
+	cancelling atomic.Bool // the grace of Stop is over
+	retryAt    sync.Map    // job id → time.Time, from RetryAfter to the retry policy
 }
 
-var errNotReady = errors.New("queue: not started")
+// kind is what Register was told.
+type kind struct {
+	name     string
+	timeout  time.Duration
+	attempts int
+	lane     string
+}
 
 // New returns a queue on db; nothing is touched until Migrate and Start.
-func New(db *sqldb.DB, o Options) (*Queue, error) { return &Queue{db: db, o: o}, nil }
-
-// Migrate brings the queue's tables up to date.
-func (q *Queue) Migrate(ctx context.Context) error { return nil }
-
-// KindOption changes how one kind of job is worked.
-type KindOption func(*kindOptions)
-
-type kindOptions struct {
-	timeout     time.Duration
-	maxAttempts int
+func New(db *sqldb.DB, o Options) (*Queue, error) {
+	q := &Queue{db: db, o: o, log: o.Log, kinds: map[string]*kind{}, workers: river.NewWorkers(), wake: newWake()}
+	if q.log == nil {
+		q.log = slog.Default()
+	}
+	q.o.Lanes = maps.Clone(o.Lanes)
+	if q.o.Lanes == nil {
+		q.o.Lanes = map[string]int{}
+	}
+	if q.o.Lanes[DefaultLane] == 0 {
+		q.o.Lanes[DefaultLane] = defaultWorkers
+	}
+	for lane, n := range q.o.Lanes {
+		if n < 1 || n > river.QueueNumWorkersMax {
+			return nil, fmt.Errorf("queue: lane %q has %d workers, want 1 to %d", lane, n, river.QueueNumWorkersMax)
+		}
+	}
+	if q.o.RescueAfter == 0 {
+		q.o.RescueAfter = rescueAfter
+	}
+	cfg := &river.Config{Logger: q.log, Workers: q.workers, FetchCooldown: notifyAtMostEvery, FetchPollInterval: time.Second, MaxAttempts: defaultAttempts}
+	var err error
+	if db.Engine() == sqldb.Postgres {
+		q.sql = sqldb.MustParse(postgresSQL)
+		q.insert, err = river.NewClient(riverdatabasesql.New(db.Writer()), cfg)
+	} else {
+		q.sql = sqldb.MustParse(sqliteSQL)
+		q.insert, err = river.NewClient(riversqlite.New(db.Writer()), cfg)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	q.metrics = newMetrics(q, o.Metrics)
+	return q, nil
 }
 
-// Register says how jobs of A's kind are worked. All kinds are registered before Start.
-func Register[A Args](q *Queue, work func(ctx context.Context, job *Job[A]) error, opts ...KindOption) {
+// Migrate brings River's tables and ours up to date.
+func (q *Queue) Migrate(ctx context.Context) error {
+	if err := q.db.Migrate(ctx, Migrations); err != nil {
+		return err
+	}
+	var err error
+	if q.db.Engine() == sqldb.Postgres {
+		err = q.migratePostgres(ctx)
+	} else {
+		err = migrateUp(ctx, func() (*rivermigrate.Migrator[*sql.Tx], error) {
+			return rivermigrate.New(riversqlite.New(q.db.Writer()), &rivermigrate.Config{Logger: q.log})
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("queue: migrate: %w", err)
+	}
+	return nil
 }
 
-// InsertOption changes one enqueued job.
-type InsertOption func(*insertOptions)
+// migrateLock is the advisory lock of River's migrations: nodes that start together take turns.
+const migrateLock = 0x6c616e646c696e65
 
-type insertOptions struct {
-	at          time.Time
-	lane        string
-	maxAttempts int
-	priority    int
-	unique      bool
-	window      time.Duration
-	byArgs      bool
+func (q *Queue) migratePostgres(ctx context.Context) (err error) {
+	pool, err := q.pool(ctx)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock($1)`, int64(migrateLock)); err != nil {
+		return err
+	}
+	defer func() {
+		_, unlock := conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, int64(migrateLock))
+		err = errors.Join(err, unlock)
+	}()
+	m, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: q.log})
+	if err != nil {
+		return err
+	}
+	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
 }
 
-// At delays the job until t.
-func At(t time.Time) InsertOption { return func(o *insertOptions) { o.at = t } }
-
-// Lane puts the job in the named lane.
-func Lane(name string) InsertOption { return func(o *insertOptions) { o.lane = name } }
-
-// MaxAttempts bounds how often the job is tried.
-func MaxAttempts(n int) InsertOption { return func(o *insertOptions) { o.maxAttempts = n } }
-
-// Priority is 1 (first) to 4 (last) within a lane.
-func Priority(n int) InsertOption { return func(o *insertOptions) { o.priority = n } }
-
-// Unique drops the job when another of its kind was enqueued within the window.
-func Unique(window time.Duration, byArgs bool) InsertOption {
-	return func(o *insertOptions) { o.unique, o.window, o.byArgs = true, window, byArgs }
+func migrateUp[T any](ctx context.Context, open func() (*rivermigrate.Migrator[T], error)) error {
+	m, err := open()
+	if err != nil {
+		return err
+	}
+	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
+	return err
 }
 
-// Enqueue adds a job within the caller's transaction.
+// rawArgs carries arguments that are encoded already.
+type rawArgs struct {
+	kind string
+	json.RawMessage
+}
+
+func (a rawArgs) Kind() string { return a.kind }
+
+// Enqueue adds a job within the caller's transaction: it exists when that
+// commits. The kind must be registered and the lane known to this node. With
+// Unique, the id is the one of the job that is there already.
 func (q *Queue) Enqueue(ctx context.Context, tx *sqldb.Tx, args Args, opts ...InsertOption) (id int64, err error) {
-	return 0, errNotReady
+	k := q.kinds[args.Kind()]
+	if k == nil {
+		return 0, fmt.Errorf("queue: no worker is registered for kind %q: call Register when the module is built", args.Kind())
+	}
+	o := insertOptions{lane: k.lane, attempts: k.attempts}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	ro, err := o.river(k.name, q.o.Lanes)
+	if err != nil {
+		return 0, err
+	}
+	text, err := json.Marshal(args)
+	if err != nil {
+		return 0, fmt.Errorf("queue: arguments of %s: %w", k.name, err)
+	}
+	if len(text) > MaxArgs {
+		return 0, fmt.Errorf("queue: arguments of %s have %d bytes, at most %d: store the data and enqueue its id", k.name, len(text), MaxArgs)
+	}
+	res, err := q.insert.InsertTx(ctx, tx.SQL(), rawArgs{k.name, text}, ro)
+	if err != nil {
+		return 0, fmt.Errorf("queue: enqueue %s: %w", k.name, err)
+	}
+	if res.UniqueSkippedAsDuplicate {
+		return res.Job.ID, nil
+	}
+	ready := res.Job.State == rivertype.JobStateAvailable
+	tx.OnCommit(func() {
+		q.metrics.enqueued.WithLabelValues(k.name, o.lane).Inc()
+		if ready {
+			q.wake.lane(o.lane)
+		}
+	})
+	return res.Job.ID, nil
 }
-
-// Periodic enqueues a job every so often, on one node of the cluster.
-func (q *Queue) Periodic(id string, every time.Duration, args func() Args, opts ...InsertOption) {}
-
-// Start begins to work jobs; it returns once running.
-func (q *Queue) Start(ctx context.Context) error { return errNotReady }
-
-// Stop ends the work; running jobs get until ctx ends.
-func (q *Queue) Stop(ctx context.Context) error { return nil }
-
-// Cancel wraps err so that the job is not tried again.
-func Cancel(err error) error { return err }
-
-// RetryAfter wraps err so that the next attempt is made after d.
-func RetryAfter(d time.Duration, err error) error { return err }
-
-// Snooze puts the job off by d without counting an attempt.
-func Snooze(d time.Duration) error { return nil }
-
-// State is where a job stands.
-type State string
-
-// The states of a job.
-const (
-	Available State = "available" // waits for a worker
-	Scheduled State = "scheduled" // waits for its time
-	Running   State = "running"
-	Retryable State = "retryable" // failed, waits for its next attempt
-	Completed State = "completed"
-	Cancelled State = "cancelled"
-	Dead      State = "dead" // out of attempts; kept so that an operator can retry it
-)
-
-// Filter selects jobs; zero members select all.
-type Filter struct {
-	State  State
-	Kind   string
-	Lane   string
-	Limit  int    // 1…200; 0 = 50
-	Cursor string // "next" of the page before
-}
-
-// Failure is one failed attempt.
-type Failure struct {
-	Attempt int       `json:"attempt"`
-	At      time.Time `json:"at"`
-	Error   string    `json:"error"`
-}
-
-// Row is a job as operators see it.
-type Row struct {
-	ID          int64      `json:"id"`
-	Kind        string     `json:"kind"`
-	Lane        string     `json:"lane"`
-	State       State      `json:"state"`
-	Priority    int        `json:"priority"`
-	Attempt     int        `json:"attempt"`
-	MaxAttempts int        `json:"max_attempts"`
-	Args        string     `json:"args"` // JSON text
-	Failures    []Failure  `json:"failures"`
-	CreatedAt   time.Time  `json:"created_at"`
-	ScheduledAt time.Time  `json:"scheduled_at"`
-	AttemptedAt *time.Time `json:"attempted_at,omitempty"`
-	FinishedAt  *time.Time `json:"finished_at,omitempty"`
-}
-
-// List returns jobs, newest first, and the cursor of the next page.
-func (q *Queue) List(ctx context.Context, f Filter) (rows []Row, next string, err error) {
-	return nil, "", errNotReady
-}
-
-// Get returns one job or sqldb.ErrNotFound.
-func (q *Queue) Get(ctx context.Context, id int64) (Row, error) { return Row{}, errNotReady }
-
-// Retry makes a finished job available again.
-func (q *Queue) Retry(ctx context.Context, tx *sqldb.Tx, id int64) error { return errNotReady }
-
-// Cancel stops a job that has not finished.
-func (q *Queue) Cancel(ctx context.Context, tx *sqldb.Tx, id int64) error { return errNotReady }
