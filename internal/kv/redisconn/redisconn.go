@@ -37,20 +37,19 @@ func Open(rawURL string, log *slog.Logger) (*redis.Client, error) {
 	return redis.NewClient(o), nil
 }
 
-// parse explains a bad URL without its user information: url.Parse repeats its
-// whole input in errors, so no cause is wrapped.
+// parse explains a bad URL without repeating any of it: url.Parse puts its
+// whole input into errors, and a password with a "/" ends up in the host.
 func parse(rawURL string) (*redis.Options, error) {
 	const form = `want "redis://user:password@host:6379/0", "rediss://…" or "unix:///path"`
 	if strings.TrimSpace(rawURL) == "" {
 		return nil, errors.New("redis.url is empty; " + form)
 	}
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return nil, errors.New("redis.url is not a URL (escape special characters of the password as %XX); " + form)
+	if _, err := url.Parse(rawURL); err != nil {
+		return nil, errors.New("redis.url is not a URL (write special characters of the password as %XX); " + form)
 	}
 	o, err := redis.ParseURL(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("redis.url (scheme %q, host %q) is not usable: check scheme, database number and options; %s", u.Scheme, u.Host, form)
+		return nil, errors.New("redis.url is not usable: check its scheme, database number and options; " + form)
 	}
 	return o, nil
 }
