@@ -1,9 +1,22 @@
 package config
 
-import "io"
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+)
 
-type loader struct{}
-type node struct{}
+const (
+	maxFile    = 4 << 20  // bytes of a configuration file
+	maxOutside = 64 << 10 // bytes of one value from the environment or a file
+	maxDepth   = 64
+	maxNodes   = 500_000 // values, aliases counted wherever they are used
+	maxFaults  = 1000
+)
 
 // Section is one top-level key of the configuration file, owned by one package.
 type Section struct {
@@ -14,35 +27,158 @@ type Section struct {
 	Check      func(v *Validator) // after everything was decoded; may read the structs of other sections
 }
 
-// Raw is any YAML value, kept as JSON: numbers exact, keys in their order.
-type Raw []byte
-
-// Env is where ${NAME} and ${file:path} are read from.
+// Env is where ${NAME} and ${file:path} are read from. A nil Lookup knows no
+// variable. A nil ReadFile reads no file.
 type Env struct {
 	Lookup   func(name string) (string, bool)
 	ReadFile func(path string) ([]byte, error)
 }
 
-// SystemEnv is the environment of the process and its files.
-func SystemEnv() Env { return Env{} }
+// SystemEnv is the environment of the process and its files. It reads at most
+// a little more than a configuration file may have.
+func SystemEnv() Env { return Env{Lookup: os.LookupEnv, ReadFile: readBounded} }
 
-// Load reads the file at path into the sections.
-func Load(path string, sections []Section, env Env) error { return nil }
+func readBounded(path string) (data []byte, err error) {
+	f, err := os.Open(path) // #nosec G304 -- reading the files that the operator names is the purpose
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
+}
 
-// LoadBytes is Load for a file that was read already.
-func LoadBytes(name string, data []byte, sections []Section, env Env) error { return nil }
+// Load reads the file at path into the sections, see LoadBytes. Its error is
+// Faults, or says why the file could not be read and what to do.
+func Load(path string, sections []Section, env Env) error {
+	if env.ReadFile == nil {
+		return fmt.Errorf("config: cannot read %s: no access to files", path)
+	}
+	data, err := env.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("config: %s does not exist; write one with `landline init`, or name another file with --config: %w", path, err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("config: %s may not be read by this user; change its owner or mode: %w", path, err)
+	case err != nil:
+		return fmt.Errorf("config: cannot read %s; check that it is a file, and the disk: %w", path, err)
+	}
+	return LoadBytes(path, data, sections, env)
+}
 
-// Print writes the effective configuration as YAML.
-func Print(w io.Writer, sections []Section) error { return nil }
+// LoadBytes reads data into the sections. name is the file's name for faults
+// and the base of relative ${file:…} paths. The error is Faults; any other
+// error is a mistake in the sections themselves.
+//
+// The structs hold the new values while the checks run, and get their old
+// values back when there is a fault: nobody else may read them meanwhile.
+func LoadBytes(name string, data []byte, sections []Section, env Env) error {
+	l := newLoader(name, env)
+	if err := l.vetSections(sections); err != nil {
+		return err
+	}
+	root, ok := l.parse(data)
+	if !ok {
+		return l.result()
+	}
+	loaded := false
+	undo := make([]func(), 0, len(sections))
+	defer func() {
+		if !loaded {
+			for _, f := range undo {
+				f()
+			}
+		}
+	}()
+	for _, s := range sections {
+		target := reflect.ValueOf(s.Ptr).Elem()
+		old := reflect.New(target.Type()).Elem()
+		old.Set(target)
+		undo = append(undo, func() { target.Set(old) })
+		target.Set(clone(target))
+	}
+	l.decodeRoot(root, sections)
+	l.checkSections(root, sections)
+	if err := l.result(); err != nil {
+		return err
+	}
+	loaded = true
+	return nil
+}
 
-// Commented writes the commented default file.
-func Commented(w io.Writer, sections []Section) error { return nil }
+// loader is the state of one LoadBytes.
+type loader struct {
+	file    string
+	env     Env
+	types   *types
+	faults  Faults
+	dropped int
+	failed  map[string]bool // paths whose value could not be decoded
+	tainted map[string]bool // those and every path above them
+	short   []shortCheck
+}
 
-// Reference writes the reference page in Markdown.
-func Reference(w io.Writer, sections []Section) error { return nil }
+func newLoader(name string, env Env) *loader {
+	return &loader{
+		file: name, env: env, types: newTypes(),
+		failed: map[string]bool{}, tainted: map[string]bool{},
+	}
+}
 
-// Digest is a hash of the section's effective value, secrets included.
-func Digest(s Section) (string, error) { return "", nil }
+func (l *loader) dir() string { return filepath.Dir(l.file) }
 
-// Changed lists the paths of the leaf keys that differ.
-func Changed(a, b Section) ([]string, error) { return nil, nil }
+// fault notes a mistake at a position.
+func (l *loader) fault(line, col int, p *path, hint, format string, args ...any) {
+	if len(l.faults) >= maxFaults {
+		l.dropped++
+		return
+	}
+	l.faults = append(l.faults, Fault{
+		File: l.file, Line: max(line, 1), Col: max(col, 1), Path: p.String(),
+		Message: oneLine(fmt.Sprintf(format, args...)), Hint: oneLine(hint),
+	})
+}
+
+// fail notes that the value at p could not be decoded, so that checks do not
+// complain of what follows from it.
+func (l *loader) fail(p *path) {
+	l.failed[p.String()] = true
+	for ; p != nil; p = p.parent {
+		s := p.String()
+		if l.tainted[s] {
+			return
+		}
+		l.tainted[s] = true
+	}
+}
+
+func (l *loader) result() error {
+	if len(l.faults) == 0 {
+		return nil
+	}
+	l.faults.sort()
+	if l.dropped > 0 {
+		last := l.faults[len(l.faults)-1]
+		l.faults = append(l.faults, Fault{File: l.file, Line: last.Line, Col: last.Col,
+			Message: fmt.Sprintf("%d more faults are not listed", l.dropped), Hint: "repair these first"})
+	}
+	return l.faults
+}
+
+// vetSections finds mistakes of the program, not of the file.
+func (l *loader) vetSections(sections []Section) error {
+	seen := map[string]bool{}
+	for _, s := range sections {
+		if s.Key == "" || seen[s.Key] {
+			return fmt.Errorf("config: section key %q is empty or there twice", s.Key)
+		}
+		seen[s.Key] = true
+		v := reflect.ValueOf(s.Ptr)
+		if v.Kind() != reflect.Pointer || v.IsNil() {
+			return fmt.Errorf("config: section %s: Ptr must be a pointer, it is %T", s.Key, s.Ptr)
+		}
+		if err := l.types.vet(v.Type().Elem()); err != nil {
+			return fmt.Errorf("config: section %s: %w", s.Key, err)
+		}
+	}
+	return nil
+}

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"io"
+	"log/slog"
 	"math"
 	"strconv"
 	"strings"
@@ -87,23 +89,39 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Secret is text that is never printed. In landline.yaml it must come from
-// ${NAME} or ${file:path}.
+// Secret is text that is never printed: no fmt verb, JSON, YAML or slog handler
+// shows it. (fmt cannot ask a value in an unexported field of a struct that is
+// printed whole, so keep a Secret in exported fields.) In landline.yaml it must
+// come from ${NAME} or ${file:path}.
 type Secret string
+
+const redacted = "[redacted]"
 
 // Reveal returns the text.
 func (s Secret) Reveal() string { return string(s) }
 
-// String hides the text; so does every fmt verb, JSON and YAML.
+// String hides the text; "" stays "".
 func (s Secret) String() string {
 	if s == "" {
 		return ""
 	}
-	return "[redacted]"
+	return redacted
 }
 
-// GoString hides the text.
-func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+// Format hides the text from every verb, also from those that would pass
+// String by, such as %d.
+func (s Secret) Format(f fmt.State, verb rune) {
+	text := s.String()
+	if verb == 'q' || verb == 'v' && f.Flag('#') {
+		text = strconv.Quote(text)
+	}
+	if _, err := io.WriteString(f, text); err != nil {
+		return // fmt gives its callers the writer's error itself
+	}
+}
 
 // MarshalText hides the text.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue hides the text.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
