@@ -31,9 +31,7 @@ type yamlInput struct {
 }
 
 type reloadInput struct {
-	Body struct {
-		Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why, for the audit log."`
-	} `required:"false"`
+	Body *reasonInput // may be left out
 }
 
 func (s *Server) registerConfig() {
@@ -79,7 +77,7 @@ type reloadOutcome struct {
 // reloadConfig writes that a reload was asked for before it happens: what
 // cannot be audited is not done. The outcome is a second entry.
 func (s *Server) reloadConfig(ctx context.Context, in *reloadInput) (*body[ReloadReport], error) {
-	if err := s.record(ctx, audit.Entry{Action: "config.reload_requested", Reason: in.Body.Reason}); err != nil {
+	if err := s.record(ctx, audit.Entry{Action: "config.reload_requested", Reason: in.Body.text()}); err != nil {
 		return nil, err
 	}
 	report, err := s.o.Reload(ctx)
@@ -92,7 +90,7 @@ func (s *Server) reloadConfig(ctx context.Context, in *reloadInput) (*body[Reloa
 		errors.As(err, &faults)
 		outcome, action = reloadOutcome{Faults: len(faults), Failed: true}, "config.reload_refused"
 	}
-	if auditErr := s.record(context.WithoutCancel(ctx), audit.Entry{Action: action, Reason: in.Body.Reason, After: outcome}); auditErr != nil {
+	if auditErr := s.record(context.WithoutCancel(ctx), audit.Entry{Action: action, Reason: in.Body.text(), After: outcome}); auditErr != nil {
 		s.o.Log.ErrorContext(ctx, "the outcome of a reload could not be audited", "action", action, "error", auditErr)
 	}
 	if err != nil {

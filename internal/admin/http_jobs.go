@@ -27,6 +27,14 @@ type reasonInput struct {
 	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why, for the audit log."`
 }
 
+// text is the reason; a body left out gives none.
+func (r *reasonInput) text() string {
+	if r == nil {
+		return ""
+	}
+	return r.Reason
+}
+
 type jobsInput struct {
 	State string `query:"state" enum:"available,scheduled,running,retryable,completed,cancelled,dead"`
 	Kind  string `query:"kind" maxLength:"128"`
@@ -39,8 +47,8 @@ type jobInput struct {
 }
 
 type jobChange struct {
-	ID   int64       `path:"id" minimum:"1"`
-	Body reasonInput `required:"false"`
+	ID   int64        `path:"id" minimum:"1"`
+	Body *reasonInput // may be left out
 }
 
 func (s *Server) registerJobs() {
@@ -94,7 +102,7 @@ func (s *Server) changeJob(ctx context.Context, in *jobChange, action string, ch
 			return err
 		}
 		return s.o.Audit.Record(ctx, tx, audit.Entry{
-			Action: action, Target: "job:" + strconv.FormatInt(in.ID, 10), Reason: in.Body.Reason,
+			Action: action, Target: "job:" + strconv.FormatInt(in.ID, 10), Reason: in.Body.text(),
 			Before: jobState{before.Kind, string(before.State), before.Attempt},
 		})
 	})

@@ -32,8 +32,8 @@ type operatorRemove struct {
 }
 
 type operatorRotate struct {
-	ID   string      `path:"id" maxLength:"64"`
-	Body reasonInput `required:"false"`
+	ID   string       `path:"id" maxLength:"64"`
+	Body *reasonInput // may be left out
 }
 
 func (s *Server) registerOperators() {
@@ -78,7 +78,7 @@ func (s *Server) registerOperators() {
 		})
 	huma.Register(s.api, operation(http.MethodPost, "/operators/{id}/rotate", "rotate-operator-token", "operators", "Give an operator a new token; the old one ends at once", module.Owner),
 		func(ctx context.Context, in *operatorRotate) (*body[OperatorToken], error) {
-			op, token, err := s.operators.RotateToken(ctx, in.ID, in.Body.Reason)
+			op, token, err := s.operators.RotateToken(ctx, in.ID, in.Body.text())
 			if err != nil {
 				return nil, err
 			}

@@ -178,7 +178,7 @@ func WithClient(ctx context.Context, c *Client) context.Context {
 
 // ClientFrom returns what the app said of itself; never nil.
 func ClientFrom(ctx context.Context) *Client {
-	if c, ok := ctx.Value(clientKey{}).(*Client); ok {
+	if c, ok := ctx.Value(clientKey{}).(*Client); ok && c != nil {
 		return c
 	}
 	return &Client{}

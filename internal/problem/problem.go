@@ -33,7 +33,7 @@ const MediaType = "application/problem+json"
 type Error struct {
 	Code       Code
 	Detail     string
-	RetryAfter time.Duration  // 0 = not said; sent as whole seconds, rounded up
+	RetryAfter time.Duration  // 0 = what the catalogue says; sent as whole seconds, rounded up, at least 1
 	Extra      map[string]any // further members of the body, JSON values
 	Header     http.Header    // further headers of the answer
 	Cause      error
@@ -160,6 +160,9 @@ func (e *Error) retrySeconds() int {
 	d := e.RetryAfter
 	if d == 0 {
 		d = Lookup(e.Code).RetryAfter
+	}
+	if d < 0 {
+		return 1 // the time has come meanwhile; still not at once
 	}
 	return int(math.Ceil(d.Seconds()))
 }
