@@ -34,10 +34,10 @@ func DefaultSettings() *Settings {
 type LimitsConfig struct {
 	HeaderTimeout config.Duration `yaml:"header_timeout" doc:"Time a client has to send a request's header; then the connection is closed."`
 	IdleTimeout   config.Duration `yaml:"idle_timeout" doc:"Time a connection may wait for its next request."`
-	BodyTimeout   config.Duration `yaml:"body_timeout" doc:"Longest pause of a client in the middle of its request body; then 408. Upgraded connections are exempt."`
+	BodyTimeout   config.Duration `yaml:"body_timeout" doc:"Longest pause of a client in the middle of its request body; then 408."`
 	Header        config.Bytes    `yaml:"header" doc:"Largest request header, names and values together; beyond it 431."`
 	URI           config.Bytes    `yaml:"uri" doc:"Longest path with query; beyond it 414."`
-	Streams       int             `yaml:"streams" doc:"Concurrent HTTP/2 requests that one connection may have."`
+	Streams       int             `yaml:"streams" min:"1" max:"10000" doc:"Concurrent HTTP/2 requests that one connection may have."`
 }
 
 // UpstreamConfig is a service of the team behind the gateway.
@@ -46,8 +46,8 @@ type UpstreamConfig struct {
 	Protocol          string          `yaml:"protocol" enum:"auto,http1,http2,h2c" doc:"auto: HTTP/2 where TLS negotiates it, else HTTP/1.1. http1 and http2 insist; h2c is HTTP/2 without TLS. WebSockets always use HTTP/1.1."`
 	ConnectTimeout    config.Duration `yaml:"connect_timeout" doc:"Time to connect, TLS included."`
 	IdleTimeout       config.Duration `yaml:"idle_timeout" doc:"How long an unused connection is kept. Keep it below the service's own keep-alive time."`
-	MaxConnections    int             `yaml:"max_connections" doc:"Most connections to one target; requests beyond wait for one within their timeout. 0 = unlimited."`
-	IdleConnections   int             `yaml:"idle_connections" doc:"Most unused connections kept for one target."`
+	MaxConnections    int             `yaml:"max_connections" min:"0" max:"100000" doc:"Most connections to one target; requests beyond wait for one within their timeout. 0 = unlimited."`
+	IdleConnections   int             `yaml:"idle_connections" min:"0" max:"100000" doc:"Most unused connections kept for one target."`
 	ResponseHeader    config.Bytes    `yaml:"response_header" doc:"Largest response header taken from the service."`
 	PassAuthorization bool            `yaml:"pass_authorization" doc:"Pass the client's Authorization header on. By default the service gets Landline-Identity, a token made for it alone."`
 	PreserveHost      bool            `yaml:"preserve_host" doc:"Send the client's Host instead of the target's."`
@@ -69,7 +69,7 @@ func (c *UpstreamConfig) Defaults() {
 type TargetConfig struct {
 	Name   string `yaml:"name" doc:"Name in metrics, logs and status; default: stable for a single target." example:"stable"`
 	URL    string `yaml:"url" doc:"Scheme, host, port and optional base path; no query." example:"http://10.0.0.5:9000"`
-	Weight int    `yaml:"weight" doc:"Share of the requests, relative to the other targets, 0 to 1000000; 0 = none." example:"100"`
+	Weight int    `yaml:"weight" min:"0" max:"1000000" doc:"Share of the requests, relative to the other targets, 0 to 1000000; 0 = none." example:"100"`
 }
 
 // Defaults fills a target before its keys are read.
@@ -111,41 +111,13 @@ type RouteConfig struct {
 	Path     string `yaml:"path" doc:"Path at the upstream, made of match's wildcards. Default: the path of the request. The query is passed on as it is." example:"/internal/status/{id}"`
 }
 
-// RateLimitConfig is one limit of a feature.
-type RateLimitConfig struct {
-	Key    string          `yaml:"key" enum:"installation,user,session,ip,feature" doc:"What is counted: requests of one installation, user, session or IP address, or of the whole feature. Signed-out callers are counted by IP address." example:"installation"`
-	Limit  int             `yaml:"limit" doc:"Requests in a window." example:"100"`
-	Window config.Duration `yaml:"window" doc:"Length of the window." example:"1m"`
-	Burst  int             `yaml:"burst" doc:"Requests that may come at once; they refill evenly over the window. Default: limit." example:"20"`
-}
-
-// IdempotencyConfig makes a feature's writes safe to repeat.
-type IdempotencyConfig struct {
-	Required       bool            `yaml:"required" doc:"Refuse POST and PATCH without an Idempotency-Key (400 idempotency_key_missing)."`
-	Keep           config.Duration `yaml:"keep" doc:"How long a key and its answer are kept."`
-	UnknownOutcome string          `yaml:"unknown_outcome" enum:"forward,conflict" doc:"When it is not known whether an earlier attempt took effect: forward sends the retry on with the same key (the upstream must know keys), conflict answers 409 idempotency_outcome_unknown."`
-	MaxResponse    config.Bytes    `yaml:"max_response" doc:"Largest answer that is kept for replay."`
-	StoreErrors    bool            `yaml:"store_errors" doc:"Also keep and replay 5xx answers of the upstream, for writes that must never run twice. Otherwise a 5xx frees the key."`
-	Lease          config.Duration `yaml:"lease" doc:"How long an attempt holds its key without an answer before its outcome counts as unknown."`
-}
-
-// Defaults fills the block before its keys are read.
-func (c *IdempotencyConfig) Defaults() {
-	*c = IdempotencyConfig{
-		Keep:           config.Duration(24 * time.Hour),
-		UnknownOutcome: "conflict",
-		MaxResponse:    256 << 10,
-		Lease:          config.Duration(time.Minute),
-	}
-}
-
 // BreakerConfig stops a feature from waiting for a target that keeps failing.
 type BreakerConfig struct {
-	FailureRatio float64         `yaml:"failure_ratio" doc:"Share of failed requests in the window that opens the breaker, above 0 to 1. 5xx answers, timeouts and connection failures count; 4xx answers and clients that went away do not."`
-	MinRequests  int             `yaml:"min_requests" doc:"Requests in the window before the ratio means anything."`
+	FailureRatio float64         `yaml:"failure_ratio" min:"0" max:"1" doc:"Share of failed requests in the window that opens the breaker, above 0 to 1. 5xx answers, timeouts and connection failures count; 4xx answers and clients that went away do not."`
+	MinRequests  int             `yaml:"min_requests" min:"1" max:"1000000" doc:"Requests in the window before the ratio means anything."`
 	Window       config.Duration `yaml:"window" doc:"Length of the rolling window."`
 	Open         config.Duration `yaml:"open" doc:"How long the breaker stays open before it lets trial requests through."`
-	Probes       int             `yaml:"probes" doc:"Trial requests that must succeed to close it again."`
+	Probes       int             `yaml:"probes" min:"1" max:"1000" doc:"Trial requests that must succeed to close it again."`
 }
 
 // Defaults fills the block before its keys are read.
@@ -158,7 +130,7 @@ func (c *BreakerConfig) Defaults() {
 
 // FallbackConfig is a feature's stock answer.
 type FallbackConfig struct {
-	Status  int               `yaml:"status" doc:"HTTP status of the stock answer."`
+	Status  int               `yaml:"status" min:"200" max:"599" doc:"HTTP status of the stock answer."`
 	Headers map[string]string `yaml:"headers" doc:"Headers of the stock answer; Content-Type is application/json unless given."`
 	Body    config.Raw        `yaml:"body" doc:"Body of the stock answer, any YAML value, sent as JSON." example:"{status: unknown}"`
 	On      []string          `yaml:"on" enum:"breaker_open,timeout,unreachable,invalid,5xx" doc:"What it stands in for. Default: all."`
@@ -176,4 +148,26 @@ func Sections(s *Settings) []config.Section {
 		{Key: "upstreams", Ptr: &s.Upstreams, Doc: "Services of the team behind the gateway.", Reloadable: true, Check: check.upstreams},
 		{Key: "features", Ptr: &s.Features, Doc: "What the apps use: routes and policy of each feature.", Reloadable: true, Check: check.features},
 	}
+}
+
+// orDefaults is c with its zero values replaced, for configurations made in Go.
+func (c BreakerConfig) orDefaults() BreakerConfig {
+	var d BreakerConfig
+	d.Defaults()
+	if c.FailureRatio == 0 {
+		c.FailureRatio = d.FailureRatio
+	}
+	if c.MinRequests == 0 {
+		c.MinRequests = d.MinRequests
+	}
+	if c.Window == 0 {
+		c.Window = d.Window
+	}
+	if c.Open == 0 {
+		c.Open = d.Open
+	}
+	if c.Probes == 0 {
+		c.Probes = d.Probes
+	}
+	return c
 }

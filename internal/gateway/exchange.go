@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"net/netip"
 	"time"
 
 	"landline/internal/module"
@@ -20,7 +21,7 @@ type Stage func(next Handler) Handler
 // Exchange is one request on its way: what the stages learn and pass on.
 type Exchange struct {
 	Route     *Route            // the compiled route; never nil inside the stages
-	Params    []string          // values of the path's wildcards, in the order of Route.ParamNames
+	Params    []string          // values of the path's wildcards, in the order of Route.ParamNames, as they stand in the escaped path
 	Start     time.Time         // when the header was read
 	Client    *module.Client    // never nil after the client-header stage
 	Principal *module.Principal // nil until authenticated, and on public routes without a token
@@ -29,6 +30,7 @@ type Exchange struct {
 	TraceID      string // 32 hex digits
 	SpanID       string // 16 hex digits: our server span
 	ParentSpanID string // "" when the client sent none
+	Sampled      bool   // our decision on the trace, told to the upstream
 
 	Degraded   string        // "" | "fallback" | "stale"
 	Upstream   string        // name of the upstream that was asked, "" if none
@@ -36,4 +38,18 @@ type Exchange struct {
 	UpstreamMS time.Duration // time the upstream took to its response header
 	Sent       bool          // the request may have reached the upstream: its effect is possible
 	ErrorCode  string        // problem code of the answer, "" if none
+	Cause      error         // what failed where a stock answer hid it; for the log
+
+	params  [maxParams]string // backing of Params
+	path    string            // escaped path in the form that routes are compared in
+	refusal error             // why no route was found
+	peer    netip.Addr        // address of the connection
+	trusted bool              // the peer is a trusted proxy
+
+	target    *target  // where the request goes
+	status    int      // what the upstream answered, 0 if it did not
+	breaker   *breaker // holds permit until the outcome is known
+	permit    uint64
+	stock5xx  bool      // a 5xx of the upstream becomes an error, for the fallback stage
+	countdown countdown // what is left of the feature's timeout
 }

@@ -47,6 +47,8 @@ type Gateway struct {
 	idem    *idem.Store
 	streams *streams
 
+	upstreamMetrics *upstreamMetrics
+
 	table   atomic.Pointer[table]
 	applyMu sync.Mutex // one Apply at a time
 }
@@ -71,6 +73,7 @@ func New(o Options) (*Gateway, error) {
 		limits:  limit.New(o.Clock),
 		streams: newStreams(),
 	}
+	g.upstreamMetrics = newUpstreamMetrics(o.Registry, g.streams)
 	if o.DB != nil {
 		g.idem = idem.New(o.DB, o.Clock, o.Log)
 	}

@@ -21,6 +21,7 @@ type Route struct {
 	BuiltIn    bool            // a module's handler
 
 	pattern pattern
+	feature *feature
 	handler Handler // the composed pipeline
 }
 

@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"landline/internal/problem"
+)
+
+// maxInformational bounds the 1xx answers that one request may draw.
+const maxInformational = 16
+
+// forward returns the handler at the end of a proxied route's way: it sends the
+// request to x.target and streams the answer back.
+func (g *Gateway) forward(up *upstream, path *pathTemplate, pause time.Duration) Handler {
+	return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+		up.pool.acquire()
+		x.target.inFlight.Add(1)
+		defer func() {
+			x.target.inFlight.Add(-1)
+			up.pool.release()
+		}()
+		c := call{gateway: g, x: x, w: w, in: r, up: up}
+		if err := c.prepare(path, pause); err != nil {
+			return err
+		}
+		if c.body != nil {
+			defer c.body.detach()
+		}
+		began := time.Now()
+		transport := up.pool.main
+		if c.upgrade {
+			transport = up.pool.upgrade
+		}
+		res, err := transport.RoundTrip(c.out)
+		x.UpstreamMS = time.Since(began)
+		x.Sent = c.sent.Load()
+		if err != nil {
+			return c.failed(err)
+		}
+		return c.answer(res)
+	}
+}
+
+// call is one request to an upstream.
+type call struct {
+	gateway *Gateway
+	x       *Exchange
+	w       http.ResponseWriter
+	in      *http.Request // from the client
+	out     *http.Request // to the upstream
+	up      *upstream
+	body    *requestBody // nil without a body
+	upgrade bool
+
+	url   url.URL
+	trace httptrace.ClientTrace
+	sent  atomic.Bool
+
+	mu            sync.Mutex // informational answers come on the transport's goroutine
+	informational int
+	final         bool
+}
+
+func (c *call) prepare(path *pathTemplate, pause time.Duration) error {
+	x, r := c.x, c.in
+	c.upgrade = hasToken(r.Header["Connection"], "upgrade") && len(r.Header["Upgrade"]) == 1 &&
+		hasToken(r.Header["Upgrade"], "websocket") && r.ProtoMajor == 1 && r.Method == http.MethodGet
+	header, err := c.gateway.outgoingHeader(x, r, c.up, c.upgrade)
+	if err != nil {
+		return err
+	}
+	escaped := path.expand(x.target.basePath, x.Params)
+	decoded, err := url.PathUnescape(escaped)
+	if err != nil {
+		return problem.New(problem.InvalidRequest, "the path is not well-formed").Wrap(err)
+	}
+	c.url = url.URL{Scheme: x.target.scheme, Host: x.target.host, Path: decoded, RawPath: escaped, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
+
+	c.trace.GotConn = c.gotConn
+	c.trace.Got1xxResponse = c.got1xx
+	out := r.WithContext(httptrace.WithClientTrace(r.Context(), &c.trace))
+	out.URL, out.Header, out.RequestURI, out.Close = &c.url, header, "", false
+	out.Proto, out.ProtoMajor, out.ProtoMinor, out.TransferEncoding = "HTTP/1.1", 1, 1, nil
+	out.TLS, out.Pattern, out.Form, out.PostForm, out.MultipartForm = nil, "", nil, nil, nil
+	out.Host = ""
+	if c.up.config.PreserveHost {
+		out.Host = r.Host
+	}
+	switch {
+	case r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody:
+		out.Body = nil
+	default:
+		c.body = newRequestBody(c.w, r, pause)
+		out.Body = c.body
+		if r.ProtoMajor == 1 {
+			// The upstream may answer before it has read everything. An error
+			// means that the writer cannot, and the answer comes after the body.
+			if err := http.NewResponseController(c.w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+				return err
+			}
+		}
+	}
+	c.out = out
+	return nil
+}
+
+// gotConn notes that from here on the request may be written.
+func (c *call) gotConn(httptrace.GotConnInfo) { c.sent.Store(true) }
+
+// got1xx passes an informational answer on, such as 103 Early Hints.
+func (c *call) got1xx(code int, header textproto.MIMEHeader) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.informational++; c.informational > maxInformational {
+		return errors.New("more than " + strconv.Itoa(maxInformational) + " informational answers")
+	}
+	if c.final || code != http.StatusEarlyHints && code != http.StatusProcessing {
+		return nil // 100 Continue comes from reading the client's body
+	}
+	h := c.w.Header()
+	before := h.Clone()
+	clear(h)
+	copyAnswerHeader(h, http.Header(header))
+	c.w.WriteHeader(code)
+	clear(h)
+	for k, v := range before {
+		h[k] = v
+	}
+	return nil
+}
+
+// noMore1xx waits for an informational answer that is being passed on, and lets no further one through.
+func (c *call) noMore1xx() {
+	c.mu.Lock()
+	c.final = true
+	c.mu.Unlock()
+}
+
+// failed turns the transport's error into the problem that it is.
+func (c *call) failed(err error) error {
+	c.noMore1xx()
+	if c.body != nil {
+		c.body.detach()
+		if p := c.body.fault(); p != nil {
+			return p
+		}
+	}
+	ctx := c.in.Context()
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, errTimeout):
+		return c.problem(problem.UpstreamTimeout, "did not answer in time", err)
+	case ctx.Err() != nil:
+		return errClientGone
+	case !c.sent.Load(), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EPIPE), isTLSFailure(err):
+		return c.problem(problem.UpstreamUnreachable, "cannot be reached", err)
+	}
+	return c.problem(problem.UpstreamInvalid, "gave an invalid answer", err)
+}
+
+func (c *call) problem(code problem.Code, what string, err error) error {
+	return problem.New(code, "the service behind %s %s", c.x.Route.Feature, what).
+		Wrap(fmt.Errorf("upstream %s, target %s: %w", c.up.name, c.x.target.name, err))
+}
+
+func isTLSFailure(err error) bool {
+	var cert *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	return errors.As(err, &cert) || errors.As(err, &record) || errors.As(err, &alert)
+}
+
+// discard reads what is left of an unwanted answer, so that its connection can
+// be used again, but not more than is cheaper than a new connection.
+func discard(body io.ReadCloser) {
+	if _, err := io.CopyN(io.Discard, body, 64<<10); err != nil && !errors.Is(err, io.EOF) {
+		body.Close()
+		return
+	}
+	body.Close()
+}

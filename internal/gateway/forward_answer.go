@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"landline/internal/problem"
+)
+
+// answer passes the upstream's answer on.
+func (c *call) answer(res *http.Response) error {
+	c.noMore1xx()
+	x := c.x
+	x.status = res.StatusCode
+	switch {
+	case res.StatusCode == http.StatusSwitchingProtocols:
+		return c.switchProtocols(res)
+	case res.StatusCode < 200:
+		res.Body.Close()
+		return c.problem(problem.UpstreamInvalid, "gave an invalid answer", errors.New("final status "+strconv.Itoa(res.StatusCode)))
+	case res.StatusCode >= 500 && x.stock5xx:
+		discard(res.Body)
+		return errUpstream5xx
+	}
+	defer res.Body.Close()
+	if x.countdown.timer != nil && context.Cause(c.in.Context()) != nil {
+		return c.failed(c.in.Context().Err())
+	}
+	h := c.w.Header()
+	copyAnswerHeader(h, res.Header)
+	for key := range res.Trailer {
+		if trailerAllowed(key) {
+			h.Add("Trailer", key)
+		}
+	}
+	h["Server-Timing"] = serverTiming(h["Server-Timing"], time.Since(x.Start), x.UpstreamMS)
+	announced := len(res.Trailer)
+	c.w.WriteHeader(res.StatusCode)
+
+	var err error
+	if kind := streamKind(res); kind != finite {
+		x.countdown.forget()
+		if res.StatusCode < 500 {
+			x.settle(good) // a stream's end may be hours away
+		}
+		err = c.stream(res, kind)
+	} else if c.in.Method != http.MethodHead {
+		err = c.copyBody(res)
+	}
+	if err != nil {
+		return err
+	}
+	c.trailers(res, announced)
+	return nil
+}
+
+// serverTiming adds our entries to those of the upstream (W3C Server Timing, milliseconds).
+func serverTiming(fromUpstream []string, all, upstream time.Duration) []string {
+	b := make([]byte, 0, 64)
+	b = append(b, "app;dur="...)
+	b = strconv.AppendFloat(b, float64(max(all-upstream, 0))/1e6, 'f', 1, 64)
+	b = append(b, ", upstream;dur="...)
+	b = strconv.AppendFloat(b, float64(upstream)/1e6, 'f', 1, 64)
+	return append(fromUpstream[:len(fromUpstream):len(fromUpstream)], string(b))
+}
+
+type bodyKind uint8
+
+const (
+	finite bodyKind = iota // ends within the feature's timeout
+	lines                  // a stream of unknown length
+	events                 // Server-Sent Events
+)
+
+// streamKind tells answers that go on for as long as both sides like.
+func streamKind(res *http.Response) bodyKind {
+	ct, _, _ := strings.Cut(res.Header.Get("Content-Type"), ";")
+	switch strings.ToLower(strings.TrimSpace(ct)) {
+	case "text/event-stream":
+		if res.Header.Get("Content-Encoding") == "" {
+			return events
+		}
+		return lines
+	case "application/x-ndjson", "application/jsonl", "application/json-seq", "multipart/x-mixed-replace", "application/grpc", "application/grpc-web":
+		return lines
+	}
+	if res.ContentLength < 0 && res.Header.Get("X-Accel-Buffering") == "no" {
+		return lines
+	}
+	return finite
+}
+
+const bufferSize = 32 << 10
+
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// copyBody copies an answer that ends. The feature's timeout runs while we
+// wait for the upstream, not while the client is slow.
+func (c *call) copyBody(res *http.Response) error {
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	flush := res.ContentLength < 0
+	control := http.NewResponseController(c.w)
+	for {
+		n, err := res.Body.Read(buf[:])
+		if n > 0 {
+			c.x.countdown.pause()
+			if _, werr := c.w.Write(buf[:n]); werr != nil {
+				return errClientGone
+			}
+			if flush && err == nil {
+				if ferr := control.Flush(); ferr != nil && !errors.Is(ferr, http.ErrNotSupported) {
+					return errClientGone
+				}
+			}
+			c.x.countdown.resume()
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return c.cutShort(err)
+		}
+	}
+}
+
+// cutShort says why an answer that has begun cannot be completed.
+func (c *call) cutShort(err error) error {
+	ctx := c.in.Context()
+	if cause := context.Cause(ctx); cause != nil {
+		if errors.Is(cause, errTimeout) {
+			return c.problem(problem.UpstreamTimeout, "did not finish its answer in time", err)
+		}
+		return errClientGone
+	}
+	return c.problem(problem.UpstreamInvalid, "cut its answer short", err)
+}
+
+// stream copies an answer without end, each piece at once. When the gateway
+// drains, a stream of events ends between two events with a time to reconnect.
+func (c *call) stream(res *http.Response, kind bodyKind) error {
+	control := http.NewResponseController(c.w)
+	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return errClientGone
+	}
+	if c.in.Method == http.MethodHead {
+		return nil
+	}
+	s := c.gateway.streams.add(func() { res.Body.Close() }, kind == events)
+	defer c.gateway.streams.remove(s)
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	boundary := true
+	for {
+		n, err := res.Body.Read(buf[:])
+		if n > 0 {
+			if _, werr := c.w.Write(buf[:n]); werr != nil {
+				return errClientGone
+			}
+			if ferr := control.Flush(); ferr != nil && !errors.Is(ferr, http.ErrNotSupported) {
+				return errClientGone
+			}
+			boundary = eventBoundary(buf[:n])
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil && s.ended.Load() && kind == events:
+			if boundary {
+				if _, werr := io.WriteString(c.w, "retry: "+strconv.Itoa(reconnectMillis())+"\n\n"); werr != nil {
+					return errClientGone
+				}
+			}
+			return nil
+		case err != nil:
+			return c.cutShort(err)
+		}
+	}
+}
+
+// eventBoundary reports whether b ends with the empty line that ends an event.
+func eventBoundary(b []byte) bool {
+	return bytes.HasSuffix(b, []byte("\n\n")) || bytes.HasSuffix(b, []byte("\r\n\r\n")) || bytes.HasSuffix(b, []byte("\r\r"))
+}
+
+// trailers passes the fields after the body on.
+func (c *call) trailers(res *http.Response, announced int) {
+	if len(res.Trailer) == 0 {
+		return
+	}
+	if announced == 0 || len(res.Trailer) > announced {
+		// A flush makes the answer chunked, which trailers need.
+		if err := http.NewResponseController(c.w).Flush(); err != nil {
+			return // the client is gone, or the writer has no connection
+		}
+	}
+	h := c.w.Header()
+	for key, values := range res.Trailer {
+		if !trailerAllowed(key) {
+			continue
+		}
+		if len(res.Trailer) == announced {
+			h[key] = values
+		} else {
+			h[http.TrailerPrefix+key] = values
+		}
+	}
+}
+
+// trailerAllowed keeps framing and what only the gateway may say out of trailers.
+func trailerAllowed(key string) bool {
+	return !hopByHop[key] && key != "Content-Length" && !strings.HasPrefix(key, "Landline-")
+}

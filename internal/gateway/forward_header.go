@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+
+	"landline/internal/observe"
+)
+
+// hopByHop are the fields that concern one connection alone (RFC 9110 §7.6.1,
+// and those of older practice). Keys are in canonical form.
+var hopByHop = map[string]bool{
+	"Connection":          true,
+	"Keep-Alive":          true,
+	"Proxy-Authenticate":  true,
+	"Proxy-Authorization": true,
+	"Proxy-Connection":    true,
+	"Te":                  true,
+	"Trailer":             true,
+	"Transfer-Encoding":   true,
+	"Upgrade":             true,
+	"Http2-Settings":      true,
+}
+
+// ours reports whether a request field says something that only the gateway,
+// or a trusted proxy before it, may say. key is in canonical form.
+func ours(key string) (forwarding, always bool) {
+	switch {
+	case strings.HasPrefix(key, "Landline-"):
+		return false, key != "Landline-Client"
+	case strings.HasPrefix(key, "X-Forwarded-"), key == "Forwarded", key == "X-Real-Ip",
+		key == "X-Client-Ip", key == "True-Client-Ip", key == "X-Cluster-Client-Ip":
+		return true, false
+	}
+	return false, false
+}
+
+// connectionOptions lists the fields that the Connection field names.
+func connectionOptions(h http.Header) []string {
+	values := h["Connection"]
+	if len(values) == 0 {
+		return nil
+	}
+	var names []string
+	for _, v := range values {
+		for name := range strings.SplitSeq(v, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				names = append(names, http.CanonicalHeaderKey(name))
+			}
+		}
+	}
+	return names
+}
+
+// hasToken reports whether a comma-separated field has the token, in any case.
+func hasToken(values []string, token string) bool {
+	for _, v := range values {
+		for t := range strings.SplitSeq(v, ",") {
+			if strings.EqualFold(strings.TrimSpace(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// outgoingHeader makes the header of the request to the upstream. The value
+// slices are shared with the client's request and must not be written to.
+func (g *Gateway) outgoingHeader(x *Exchange, r *http.Request, up *upstream, upgrade bool) (http.Header, error) {
+	h := make(http.Header, len(r.Header)+8)
+	for key, values := range r.Header {
+		if hopByHop[key] {
+			continue
+		}
+		forwarding, always := ours(key)
+		if always || forwarding && !x.trusted {
+			continue
+		}
+		h[key] = values
+	}
+	for _, name := range connectionOptions(r.Header) {
+		if !endToEnd(name) {
+			delete(h, name)
+		}
+	}
+	if !up.config.PassAuthorization {
+		delete(h, "Authorization")
+	}
+	if hasToken(r.Header["Te"], "trailers") {
+		h["Te"] = []string{"trailers"}
+	}
+	if upgrade {
+		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
+	}
+	if _, said := h["User-Agent"]; !said {
+		h["User-Agent"] = []string{""} // else net/http would name itself
+	}
+	g.addForwarding(h, x, r)
+	if x.TraceID != "" {
+		h["Traceparent"] = []string{observe.Traceparent(x.TraceID, x.SpanID, x.Sampled)}
+	}
+	if x.Principal != nil && g.options.Auth != nil {
+		token, err := g.options.Auth.UpstreamToken(x.Principal, up.name)
+		if err != nil {
+			return nil, err
+		}
+		h["Landline-Identity"] = []string{token}
+	}
+	return h, nil
+}
+
+// endToEnd are fields that a Connection field may not take away: a client
+// could otherwise remove what the gateway relies on the upstream to see.
+func endToEnd(name string) bool {
+	switch name {
+	case "Host", "Content-Length", "Content-Type", "Cookie", "Authorization", "Idempotency-Key", "Expect-User", "Landline-Client", "Traceparent":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded"
+}
+
+// addForwarding says where the request came from: Via, Forwarded (RFC 7239)
+// and X-Forwarded-*. What a trusted proxy said is continued.
+func (g *Gateway) addForwarding(h http.Header, x *Exchange, r *http.Request) {
+	via := "1.1 landline"
+	if r.ProtoMajor == 2 {
+		via = "2.0 landline"
+	}
+	h["Via"] = []string{join(r.Header["Via"], via)}
+
+	proto := "http"
+	if r.TLS != nil {
+		proto = "https"
+	}
+	peer := x.peer.String()
+	if !x.peer.IsValid() {
+		peer = "unknown"
+	}
+	node := peer
+	if x.peer.Is6() {
+		node = `"[` + peer + `]"`
+	}
+	element := "for=" + node + ";host=" + quoted(r.Host) + ";proto=" + proto
+	if !x.trusted {
+		h["X-Forwarded-For"] = []string{peer}
+		h["X-Forwarded-Proto"] = []string{proto}
+		h["X-Forwarded-Host"] = []string{r.Host}
+		h["Forwarded"] = []string{element}
+		return
+	}
+	h["X-Forwarded-For"] = []string{join(r.Header["X-Forwarded-For"], peer)}
+	h["Forwarded"] = []string{join(r.Header["Forwarded"], element)}
+	if len(h["X-Forwarded-Proto"]) == 0 {
+		h["X-Forwarded-Proto"] = []string{proto}
+	}
+	if len(h["X-Forwarded-Host"]) == 0 {
+		h["X-Forwarded-Host"] = []string{r.Host}
+	}
+}
+
+func join(values []string, last string) string {
+	if len(values) == 0 {
+		return last
+	}
+	return strings.Join(values, ", ") + ", " + last
+}
+
+// quoted is an RFC 9110 quoted-string; hosts have no control characters.
+func quoted(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+// copyAnswerHeader passes the upstream's response header on, without what
+// concerns its connection and without what only the gateway may say.
+func copyAnswerHeader(dst, src http.Header) {
+	for key, values := range src {
+		if hopByHop[key] || strings.HasPrefix(key, "Landline-") {
+			continue
+		}
+		dst[key] = values
+	}
+	for _, name := range connectionOptions(src) {
+		if name != "Content-Type" && name != "Content-Length" && !strings.HasPrefix(name, "Landline-") {
+			if _, fromUpstream := src[name]; fromUpstream {
+				delete(dst, name)
+			}
+		}
+	}
+}

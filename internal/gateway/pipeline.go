@@ -1,0 +1,84 @@
+package gateway
+
+import (
+	"fmt"
+)
+
+// compose puts a route's stages together, in the order in which a request
+// meets them. A stage that the route does not use is not there.
+func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
+	o, p := &g.options, rt.Policy
+	stages := []Stage{
+		abortStage(o, rt),
+		traceStage(o, g.metrics, rt),
+		recoverStage(o, rt), // inside, so that traces, metrics and the access log see a panic as the error it is
+		clientStage(o, g.metrics, rt),
+	}
+	if len(p.RateLimit) > 0 {
+		limit, err := limitStage(o, g.limits, rt)
+		if err != nil {
+			return nil, err
+		}
+		stages = append(stages, limit)
+	}
+	stages = append(stages, authenticateStage(o, rt), authoriseStage(o, rt), bodyStage(int64(p.MaxBody)))
+	if p.Idempotency != nil {
+		if g.idem == nil {
+			return nil, fmt.Errorf("feature %s: idempotency needs a database", rt.Feature)
+		}
+		stages = append(stages, idempotencyStage(o, g.idem, rt))
+	}
+	if p.Fallback != nil {
+		stages = append(stages, fallbackStage(p.Fallback))
+	}
+	if way.upstream != nil {
+		stages = append(stages, targetStage(way.upstream, way.breakers), upstreamTimeoutStage(p.Timeout.D()))
+	} else if p.Timeout > 0 {
+		stages = append(stages, handlerTimeoutStage(p.Timeout.D()))
+	}
+	return chain(stages, way.handler), nil
+}
+
+// composeRefusal is the short way of a request that no route takes.
+func (g *Gateway) composeRefusal(rt *Route) Handler {
+	o := &g.options
+	return chain([]Stage{
+		abortStage(o, rt),
+		traceStage(o, g.metrics, rt),
+		recoverStage(o, rt),
+	}, refuse)
+}
+
+// destination is where a route's way ends.
+type destination struct {
+	handler  Handler
+	upstream *upstream  // nil for a module's handler
+	breakers []*breaker // one for each target, or nil
+}
+
+func chain(stages []Stage, last Handler) Handler {
+	h := last
+	for i := len(stages) - 1; i >= 0; i-- {
+		h = stages[i](h)
+	}
+	return h
+}
+
+// fill gives a policy its defaults where neither the file nor the module said anything.
+func (c *FeatureConfig) fill() {
+	if c.MaxBody == 0 {
+		c.MaxBody = DefaultMaxBody
+	}
+	if c.ClientHeader == "" {
+		c.ClientHeader = "optional"
+	}
+	if c.Fallback != nil && c.Fallback.Status == 0 {
+		f := *c.Fallback
+		f.Status = 200
+		c.Fallback = &f
+	}
+	if c.Breaker != nil {
+		b := c.Breaker.orDefaults()
+		c.Breaker = &b
+	}
+}

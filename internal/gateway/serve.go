@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"landline/internal/problem"
+)
+
+// ServeHTTP is a request's way in: health, then the route, then its pipeline.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/healthz":
+		g.health(w, r, g.options.Health.Live())
+		return
+	case "/readyz":
+		g.health(w, r, g.options.Health.Ready())
+		return
+	}
+	t := g.table.Load()
+	if t == nil {
+		problem.Write(w, r, problem.New(problem.Draining, "this node is starting"))
+		return
+	}
+	if g.streams.isDraining() {
+		w.Header().Set("Connection", "close")
+	}
+	x := &Exchange{Start: g.options.Clock.Now()}
+	g.locate(x, r)
+	rt := t.route(x, r)
+	x.Route = rt
+	if rt.feature != nil {
+		rt.feature.inFlight.Add(1)
+		defer rt.feature.inFlight.Add(-1)
+	}
+	if g.options.Development {
+		r = r.WithContext(problem.WithDebug(r.Context()))
+	}
+	if err := rt.handler(x, w, r); err != nil {
+		// The trace stage answers every error; one that comes out of it has no answer.
+		g.options.Log.ErrorContext(r.Context(), "a request ended without an answer", "feature", rt.Feature, "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// health answers for this node, without a feature.
+func (g *Gateway) health(w http.ResponseWriter, r *http.Request, h http.Handler) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		problem.Write(w, r, problem.New(problem.MethodNotAllowed, "use GET").WithHeader("Allow", "GET, HEAD"))
+		return
+	}
+	h.ServeHTTP(w, r)
+}
+
+// route finds the route of r and fills in the Exchange's path and parameters;
+// without one it is the refusing route, and x.refusal says why.
+func (t *table) route(x *Exchange, r *http.Request) *Route {
+	if limit := int(t.settings.Limits.URI); limit > 0 && len(r.RequestURI) > limit {
+		x.refusal = problem.New(problem.URITooLong, "the path and query are longer than %d bytes", limit)
+		return t.refused
+	}
+	if r.Method == http.MethodOptions && r.RequestURI == "*" {
+		x.refusal = &optionsAnswer{}
+		return t.refused
+	}
+	path, err := checkPath(r.URL.EscapedPath())
+	if err != nil {
+		x.refusal = problem.New(problem.InvalidRequest, "%s", err.Error())
+		return t.refused
+	}
+	x.path = path
+	if r.Method != http.MethodTrace && r.Method != http.MethodConnect {
+		if rt := t.router.find(r.Method, path, &x.params); rt != nil {
+			x.Params = x.params[:len(rt.ParamNames)]
+			return rt
+		}
+	}
+	x.refusal = t.whyNot(r.Method, path)
+	return t.refused
+}
+
+// whyNot says why no route takes the method and path.
+func (t *table) whyNot(method, path string) error {
+	allowed := t.router.allowed(path)
+	if allowed == nil {
+		return problem.New(problem.RouteNotFound, "")
+	}
+	allow := strings.Join(allowed, ", ")
+	if method == http.MethodOptions {
+		return &optionsAnswer{allow: allow}
+	}
+	return problem.New(problem.MethodNotAllowed, "%s is not among the methods of this path", method).WithHeader("Allow", allow)
+}
+
+// optionsAnswer is the answer to OPTIONS on a path without a route for it.
+type optionsAnswer struct{ allow string }
+
+func (*optionsAnswer) Error() string { return "OPTIONS" }
+
+// refuse is the handler at the end of the refusing route.
+func refuse(x *Exchange, w http.ResponseWriter, _ *http.Request) error {
+	if o, ok := x.refusal.(*optionsAnswer); ok { //nolint:errorlint // made by route alone
+		if o.allow != "" {
+			w.Header().Set("Allow", o.allow)
+		}
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	return x.refusal
+}
+
+// Server returns the public listener's server: its guards come from the
+// settings of the last Apply. Shut it down after Drain, with a deadline.
+func (g *Gateway) Server() *http.Server {
+	limits := DefaultSettings().Limits
+	if t := g.table.Load(); t != nil {
+		limits = t.settings.Limits
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           g,
+		ReadHeaderTimeout: limits.HeaderTimeout.D(),
+		IdleTimeout:       limits.IdleTimeout.D(),
+		MaxHeaderBytes:    int(limits.Header),
+		Protocols:         protocols,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: limits.Streams,
+			SendPingTimeout:      limits.IdleTimeout.D(),
+			PingTimeout:          limits.HeaderTimeout.D(),
+		},
+		ErrorLog:                     slog.NewLogLogger(g.options.Log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// Drain ends event streams and WebSockets politely and asks connections to
+// close after their next answer. Requests go on being served.
+func (g *Gateway) Drain() { g.streams.drain() }
+
+// unescape decodes a wildcard's value for module handlers. Values come from a
+// path that net/http has parsed, so that they are well-formed.
+func unescape(s string) string {
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
+	plain, err := url.PathUnescape(s)
+	if err != nil {
+		return s
+	}
+	return plain
+}

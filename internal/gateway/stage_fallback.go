@@ -1,0 +1,125 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"landline/internal/problem"
+)
+
+// errUpstream5xx stands for an answer of the upstream that the fallback stage
+// replaces; the target stage makes it only where that stage is there to take it.
+var errUpstream5xx = errors.New("the upstream answered with a 5xx status")
+
+// Conditions of FallbackConfig.On.
+const (
+	onBreakerOpen = "breaker_open"
+	onTimeout     = "timeout"
+	onUnreachable = "unreachable"
+	onInvalid     = "invalid"
+	on5xx         = "5xx"
+)
+
+// fallbackStage gives the feature's stock answer when the rest of the way
+// fails in one of the ways that it stands in for.
+func fallbackStage(c *FallbackConfig) Stage {
+	on := c.On
+	if len(on) == 0 {
+		on = []string{onBreakerOpen, onTimeout, onUnreachable, onInvalid, on5xx}
+	}
+	methods := c.Methods
+	if len(methods) == 0 {
+		methods = []string{http.MethodGet, http.MethodHead}
+	}
+	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+	for name, value := range c.Headers {
+		header.Set(name, value)
+	}
+	body := []byte(c.Body)
+	if len(body) == 0 {
+		header.Del("Content-Type")
+	}
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header.Set("Landline-Degraded", "fallback")
+	if !bodyAllowed(c.Status) {
+		body = nil
+		header.Del("Content-Length")
+		header.Del("Content-Type")
+	}
+	with5xx := slices.Contains(on, on5xx)
+
+	return func(next Handler) Handler {
+		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			if !slices.Contains(methods, r.Method) {
+				return next(x, w, r)
+			}
+			started := &startedWriter{ResponseWriter: w}
+			x.stock5xx = with5xx
+			err := next(x, started, r)
+			if err == nil || started.started || !slices.Contains(on, condition(err)) {
+				return err
+			}
+			x.Degraded, x.Cause = "fallback", err
+			h := w.Header()
+			for name, values := range header {
+				h[name] = values
+			}
+			w.WriteHeader(c.Status)
+			if r.Method != http.MethodHead && len(body) > 0 {
+				if _, err := w.Write(body); err != nil {
+					return errClientGone
+				}
+			}
+			return nil
+		}
+	}
+}
+
+// condition names what went wrong the way FallbackConfig.On does.
+func condition(err error) string {
+	var p *problem.Error
+	switch {
+	case errors.Is(err, errUpstream5xx):
+		return on5xx
+	case !errors.As(err, &p):
+		return ""
+	}
+	switch p.Code {
+	case problem.FeatureUnavailable:
+		return onBreakerOpen
+	case problem.UpstreamTimeout:
+		return onTimeout
+	case problem.UpstreamUnreachable:
+		return onUnreachable
+	case problem.UpstreamInvalid:
+		return onInvalid
+	}
+	return ""
+}
+
+// startedWriter notes whether an answer has begun.
+type startedWriter struct {
+	http.ResponseWriter
+	started bool
+}
+
+func (w *startedWriter) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		w.started = true
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *startedWriter) Write(b []byte) (int, error) {
+	w.started = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *startedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
