@@ -1,7 +1,10 @@
 package sqldb
 
 import (
+	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"landline/internal/problem"
@@ -45,6 +48,21 @@ var (
 	}
 )
 
+// ErrText says that a text argument holds a NUL byte or is not UTF-8. No
+// statement was run. Text of clients is better checked where the field's name is known.
+var ErrText error = textError{}
+
+type textError struct{}
+
+func (textError) Error() string { return "sqldb: text that cannot be stored" }
+
+// Problem makes ErrText a problem.Coder.
+func (textError) Problem() *problem.Error {
+	return problem.New(problem.InvalidRequest, "a text holds a NUL byte or is not valid UTF-8")
+}
+
+var errClosed = fmt.Errorf("%w: it is closed", ErrUnavailable)
+
 // refusal is a sentinel error that knows how it looks to a client.
 type refusal struct {
 	text   string        // for the log
@@ -59,4 +77,61 @@ func (r *refusal) Unwrap() error { return r.kind }
 // Problem makes refusal a problem.Coder.
 func (r *refusal) Problem() *problem.Error {
 	return problem.New(problem.StorageUnavailable, r.detail).After(r.after)
+}
+
+// faults is what an engine knows about its errors.
+type faults struct {
+	classify  func(error) error // the sentinel that err is a case of, or nil
+	uncertain func(error) bool  // whether a commit that failed so may yet be durable
+}
+
+// sentinels, the more special before the wider, with their label in the metrics.
+var sentinels = []struct {
+	err   error
+	class string
+}{
+	{ErrNotFound, "not_found"},
+	{ErrConflict, "conflict"},
+	{ErrBusy, "busy"},
+	{ErrUncertain, "uncertain"},
+	{ErrUnavailable, "unavailable"},
+	{ErrText, "text"},
+}
+
+// translate puts what the engine said into the terms of this package. Errors of
+// the callers themselves pass unchanged.
+func (db *DB) translate(err error) error {
+	if err == nil {
+		return nil
+	}
+	if db.classOf(err) == "" {
+		switch c := db.faults.classify(err); {
+		case errors.Is(err, sql.ErrNoRows):
+			err = as(ErrNotFound, err)
+		case c != nil:
+			err = as(c, err)
+		}
+	}
+	db.metrics.failed(db.classOf(err), err)
+	return err
+}
+
+func as(kind, err error) error {
+	if err == sql.ErrNoRows { // says no more than kind
+		return kind
+	}
+	return fmt.Errorf("%w: %w", kind, err)
+}
+
+func (db *DB) classOf(err error) string {
+	for _, s := range sentinels {
+		if errors.Is(err, s.err) {
+			return s.class
+		}
+	}
+	return ""
+}
+
+func isContext(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

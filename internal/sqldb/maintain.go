@@ -4,55 +4,82 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 )
 
-// Ping reports whether the database answers a writer.
-func (db *DB) Ping(ctx context.Context) error { return db.translate(db.reader.PingContext(ctx)) }
+// Ping reports whether the database can be read.
+func (db *DB) Ping(ctx context.Context) error {
+	var one int
+	return db.translate(db.reader.QueryRowContext(ctx, "SELECT 1").Scan(&one))
+}
 
 // PostgresURL is the address the database was opened with, for the queue's own
-// pool; empty on SQLite.
+// pool; empty on SQLite. It holds the password.
 func (db *DB) PostgresURL() string { return db.url }
 
 // Writer is the pool that writes, for the queue's driver alone: on SQLite it
 // has one connection, which the commit loop shares.
 func (db *DB) Writer() *sql.DB { return db.writer }
 
-// ReadSnapshot is Read against one consistent state of the database.
-func (db *DB) ReadSnapshot(ctx context.Context, fn func(context.Context, Querier) error) error {
-	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
-	if err != nil {
-		return db.translate(err)
-	}
-	return db.translate(errors.Join(fn(ctx, tx), tx.Rollback()))
-}
-
-// Checkpoint moves the write-ahead log into the database file. No effect on PostgreSQL.
+// Checkpoint moves the whole write-ahead log into the database file and
+// empties it; ErrBusy when a reader holds on to it. No effect on PostgreSQL.
 func (db *DB) Checkpoint(ctx context.Context) error {
 	if db.name == Postgres {
 		return nil
 	}
-	_, err := db.writer.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	_, _, err := db.checkpoint(ctx, "TRUNCATE")
 	return db.translate(err)
 }
 
-// Backup writes a copy of the SQLite database to path, which must not exist.
+// Backup writes a complete, consistent copy of the SQLite database to path,
+// which must not exist, readable by its owner only. Writers are not held up
+// while it runs. The copy appears under its name only once it is durable.
 func (db *DB) Backup(ctx context.Context, path string) error {
 	if db.name == Postgres {
-		return errors.New("sqldb: a PostgreSQL database is backed up with pg_dump, not by Landline")
+		return errors.New("sqldb: a PostgreSQL database is backed up with pg_dump or by its host, not by Landline")
 	}
-	_, err := db.reader.ExecContext(ctx, "VACUUM INTO $1", path)
-	return db.translate(err)
+	if _, err := os.Lstat(path); err == nil {
+		return fmt.Errorf("sqldb: %s exists: name another file or remove it", path)
+	}
+	part := path + ".part"
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), removeIfThere(part), createPrivate(part)); err != nil {
+		return err
+	}
+	if err := db.copyTo(ctx, part, path); err != nil {
+		return errors.Join(err, removeIfThere(part))
+	}
+	return nil
 }
 
-// Stats are counts since Open.
-type Stats struct {
-	Commits  int64 // transactions made durable
-	Writes   int64 // callers whose write is in one of them
-	Refused  int64 // callers turned away with ErrBusy
-	Waiting  int   // callers in the queue now
-	MaxBatch int64 // most callers that ever shared a commit
-	WALBytes int64 // size of the write-ahead log file; 0 on PostgreSQL
+func (db *DB) copyTo(ctx context.Context, part, path string) error {
+	// A connection of its own: readers may not write, not even elsewhere, and the writer has other work.
+	pool := sql.OpenDB(preparing{db.reader.Driver(), sqliteDSN(db.path, true)})
+	_, err := pool.ExecContext(ctx, "VACUUM INTO $1", part)
+	if err = errors.Join(db.translate(err), pool.Close()); err != nil {
+		return fmt.Errorf("copy the database to %s: %w", part, err)
+	}
+	if err := syncPath(part); err != nil {
+		return err
+	}
+	if err := os.Rename(part, path); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(path))
 }
 
-// Stats returns the counts so far.
-func (db *DB) Stats() Stats { return Stats{} }
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -11,7 +12,9 @@ import (
 // after a line "-- name: Xxx" and runs to the next such line.
 type Queries map[string]string
 
-// MustParse reads a queries.sql file; it panics on a name given twice, which only an edit of the file can cause.
+// MustParse reads a queries.sql file. It panics on what only an edit of the
+// file can cause: a name given twice, or arguments whose first uses are not
+// $1, $2, $3… in this order, which some SQLite drivers would bind to the wrong values.
 func MustParse(file string) Queries {
 	q := Queries{}
 	name := ""
@@ -27,7 +30,11 @@ func MustParse(file string) Queries {
 		}
 	}
 	for n, s := range q {
-		q[n] = strings.TrimSuffix(strings.TrimSpace(s), ";")
+		s = strings.TrimSuffix(strings.TrimSpace(s), ";")
+		if err := checkArguments(s); err != nil {
+			panic("sqldb: statement " + n + ": " + err.Error())
+		}
+		q[n] = s
 	}
 	return q
 }
@@ -39,6 +46,43 @@ func (q Queries) Get(name string) string {
 		panic("sqldb: no statement is named " + name)
 	}
 	return s
+}
+
+// checkArguments wants the first uses of $1…$n in ascending order, without gaps.
+func checkArguments(statement string) error {
+	seen := 0
+	for rest := statement; rest != ""; {
+		switch {
+		case strings.HasPrefix(rest, "--"):
+			rest = after(rest, 2, "\n")
+		case strings.HasPrefix(rest, "/*"):
+			rest = after(rest, 2, "*/")
+		case rest[0] == '\'', rest[0] == '"': // a doubled quote inside reads as two literals, which is as good here
+			rest = after(rest, 1, rest[:1])
+		case rest[0] == '$':
+			digits := len(rest) - len(strings.TrimLeft(rest[1:], "0123456789")) - 1
+			n, err := strconv.Atoi(rest[1 : 1+digits])
+			if err != nil || n < 1 {
+				return fmt.Errorf("$ without a number")
+			}
+			if n > seen+1 {
+				return fmt.Errorf("$%d is used before $%d: number the arguments in the order of their first use", n, seen+1)
+			}
+			seen = max(seen, n)
+			rest = rest[1+digits:]
+		case rest[0] == '?':
+			return errors.New("arguments are written $1, $2…, not ?")
+		default:
+			rest = rest[1:]
+		}
+	}
+	return nil
+}
+
+// after cuts s behind the first end that follows position from.
+func after(s string, from int, end string) string {
+	_, rest, _ := strings.Cut(s[from:], end)
+	return rest
 }
 
 // PrepareAll has the engine prepare every statement, and reports those it

@@ -1,21 +1,16 @@
-// Package sqldb is the one door to SQL: one handle over SQLite or PostgreSQL,
-// one way to read, one way to write, one set of errors.
 package sqldb
 
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
-	"fmt"
+	"log/slog"
+	"strings"
 	"time"
-)
 
-// Querier is what module SQL is written against: a transaction or a read handle.
-type Querier interface {
-	ExecContext(context.Context, string, ...any) (sql.Result, error)
-	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
-	QueryRowContext(context.Context, string, ...any) *sql.Row
-}
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // Engine names, as DB.Engine returns them.
 const (
@@ -23,132 +18,145 @@ const (
 	Postgres = "postgres"
 )
 
-// Tx is the transaction of one Write.
-type Tx struct {
-	Querier
-	tx       *sql.Tx
-	onCommit []func()
+// Defaults of Options.
+const (
+	DefaultFile         = "main.db"
+	DefaultQueue        = 1024
+	DefaultWriteTimeout = 10 * time.Second
+	DefaultMaxConns     = 16
+)
+
+// Options say which database to open.
+type Options struct {
+	URL     string                // "" = SQLite in Dir; postgres://… otherwise
+	Dir     string                // directory of the SQLite file, its backups in Dir/backups; created 0700 (SQLite)
+	File    string                // name of the SQLite file; "" = main.db
+	Log     *slog.Logger          // nil = slog.Default()
+	Metrics prometheus.Registerer // nil = none
+
+	Queue        int           // most callers that may wait to write before ErrBusy; 0 = 1024
+	WriteTimeout time.Duration // longest that one caller may wait to write, and then that its transaction may take; 0 = 10s
+	MaxConns     int           // connections open at most; 0 = 16 (PostgreSQL)
 }
 
-// SQL is the transaction of database/sql, for the queue's driver alone.
-func (t *Tx) SQL() *sql.Tx { return t.tx }
-
-// OnCommit has fn called once the transaction is durable, before Write returns.
-// fn must not block and must not write.
-func (t *Tx) OnCommit(fn func()) { t.onCommit = append(t.onCommit, fn) }
-
-// DB is an open database.
-type DB struct {
-	name     string
-	url      string
-	classify func(error) error
-	group    int
-	reader   *sql.DB
-	writer   *sql.DB
-	jobs     chan job
-	stopped  chan struct{}
-}
-
-type job struct {
-	ctx  context.Context
-	fn   func(context.Context, *Tx) error
-	done chan error
-}
-
-func newDB(name string, group int, classify func(error) error, writer, reader *sql.DB) *DB {
-	db := &DB{name: name, classify: classify, group: group, writer: writer, reader: reader, jobs: make(chan job), stopped: make(chan struct{})}
-	if group > 1 {
-		go db.commitLoop()
-	} else {
-		close(db.stopped)
+func (o Options) withDefaults() Options {
+	if o.File == "" {
+		o.File = DefaultFile
 	}
-	return db
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Queue <= 0 {
+		o.Queue = DefaultQueue
+	}
+	if o.WriteTimeout <= 0 {
+		o.WriteTimeout = DefaultWriteTimeout
+	}
+	if o.MaxConns <= 0 {
+		o.MaxConns = DefaultMaxConns
+	}
+	return o
+}
+
+// Querier is what module SQL is written against: a transaction or a read
+// handle. Text arguments must be valid UTF-8 without NUL bytes (ErrText), and a
+// time.Time is refused: times are stored as Millis.
+type Querier interface {
+	ExecContext(context.Context, string, ...any) (sql.Result, error)
+	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
+	QueryRowContext(context.Context, string, ...any) *sql.Row
+}
+
+// DB is an open database. It is safe for concurrent use.
+type DB struct {
+	name      string
+	url       string // PostgreSQL
+	dir       string // SQLite: directory of the file
+	path      string // SQLite: the file
+	log       *slog.Logger
+	connector driver.Connector // PostgreSQL
+	reader    *sql.DB
+	writer    *sql.DB // SQLite: one connection; PostgreSQL: the same pool as reader
+	refuser   *sql.DB // makes the *sql.Row of a refused statement
+	writes    writes
+	faults    faults
+	counts    counts
+	metrics   *metrics
+}
+
+// writes is how an engine runs Write.
+type writes interface {
+	write(ctx context.Context, fn func(context.Context, *Tx) error) error
+	waiting() int
+	close() // refuses new writes and waits for those that have begun
+}
+
+// Open opens, and on SQLite creates, the database. It does not migrate it.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	o = o.withDefaults()
+	db := &DB{log: o.Log, refuser: sql.OpenDB(refusing{})}
+	var err error
+	switch {
+	case strings.HasPrefix(o.URL, "postgres://"), strings.HasPrefix(o.URL, "postgresql://"):
+		err = db.openPostgres(ctx, o)
+	case o.URL == "":
+		err = db.openSQLite(ctx, o)
+	default:
+		err = errors.New(`sqldb: the database URL must be empty (SQLite) or start with postgres://`)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.refuser.Close())
+	}
+	return db, nil
 }
 
 // Engine is SQLite or Postgres.
 func (db *DB) Engine() string { return db.name }
 
-// Read runs fn against committed data; fn must not write.
+// Read runs fn against committed data; fn must not write, and on SQLite cannot.
+// Two statements of fn may see different states; see ReadSnapshot.
 func (db *DB) Read(ctx context.Context, fn func(context.Context, Querier) error) error {
-	return db.translate(fn(ctx, db.reader))
+	return db.translate(fn(ctx, &handle{db: db, q: db.reader}))
 }
 
-// Write runs fn in a transaction and returns once that transaction is durable.
-func (db *DB) Write(ctx context.Context, fn func(context.Context, *Tx) error) error {
-	if db.group <= 1 {
-		tx := &Tx{}
-		err := db.translate(db.inTx(ctx, tx, fn))
-		if err == nil {
-			tx.committed()
-		}
-		return err
-	}
-	j := job{ctx, fn, make(chan error, 1)}
-	select {
-	case db.jobs <- j:
-		return db.translate(<-j.done)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (t *Tx) committed() {
-	for _, f := range t.onCommit {
-		f()
-	}
-}
-
-func (db *DB) inTx(ctx context.Context, t *Tx, fn func(context.Context, *Tx) error) error {
-	ctx = context.WithoutCancel(ctx)
-	tx, err := db.writer.BeginTx(ctx, nil)
+// ReadSnapshot is Read against one consistent state of the database, that of
+// its first statement.
+func (db *DB) ReadSnapshot(ctx context.Context, fn func(context.Context, Querier) error) error {
+	tx, err := db.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return db.translate(err)
 	}
-	defer tx.Rollback()
-	t.Querier, t.tx = tx, tx
-	if err := fn(ctx, t); err != nil {
+	defer db.rollback(tx)
+	return db.translate(fn(ctx, &handle{db: db, q: tx}))
+}
+
+// Write runs fn in a transaction and returns nil once that transaction is
+// durable. fn may run more than once (see the package documentation) and must
+// use the context it is given. An error of fn undoes its work and is returned,
+// in the terms of this package where the database caused it.
+func (db *DB) Write(ctx context.Context, fn func(context.Context, *Tx) error) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+	return db.translate(db.writes.write(ctx, fn))
 }
 
-func (db *DB) commitLoop() {
-	defer close(db.stopped)
-	for j := range db.jobs {
-		tx := &Tx{}
-		err := db.inTx(j.ctx, tx, j.fn)
-		if err == nil {
-			tx.committed()
-		}
-		j.done <- err
-	}
-}
-
-func (db *DB) translate(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, sql.ErrNoRows):
-		return ErrNotFound
-	}
-	if c := db.classify(err); c != nil {
-		return fmt.Errorf("%w: %w", c, err)
-	}
-	return err
-}
-
-// Close waits for the last commit. No Write may be in flight.
+// Close refuses new writes, waits for those that have begun, and closes the database.
 func (db *DB) Close() error {
-	close(db.jobs)
-	<-db.stopped
+	db.writes.close()
 	err := db.writer.Close()
 	if db.reader != db.writer {
 		err = errors.Join(err, db.reader.Close())
 	}
-	return err
+	return errors.Join(err, db.refuser.Close())
+}
+
+// rollback ends a transaction whose outcome no longer matters. That it has
+// ended already is no news; that it cannot be ended is worth a line.
+func (db *DB) rollback(tx *sql.Tx) {
+	if err := tx.Rollback(); err != nil && !errors.Is(err, sql.ErrTxDone) {
+		db.log.Debug("a rollback failed; the connection is dropped", "error", err)
+	}
 }
 
 // Millis is how every time is stored: UTC milliseconds in a BIGINT.

@@ -1,0 +1,273 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	maxGroup  = 64                     // most callers that share a commit
+	groupTime = 100 * time.Millisecond // a group that has run this long admits no more
+	idleCheck = time.Second            // how often the loop looks after the write-ahead log when nobody writes
+)
+
+// groupCommit runs SQLite's writes: one loop owns the transactions, callers
+// join the one that is open, and one commit makes them all durable.
+//
+// The loop takes the connection from the pool for the length of a group only:
+// the queue's driver shares it.
+type groupCommit struct {
+	db      *DB
+	line    *line
+	timeout time.Duration
+	upkeep  func(commits int) // between groups, with the connection free
+	stopped chan struct{}
+}
+
+func newGroupCommit(db *DB, queue int, timeout time.Duration, upkeep func(int)) *groupCommit {
+	g := &groupCommit{db: db, line: newLine(queue), timeout: timeout, upkeep: upkeep, stopped: make(chan struct{})}
+	go g.loop()
+	return g
+}
+
+func (g *groupCommit) waiting() int { return g.line.length() }
+
+func (g *groupCommit) close() {
+	g.line.close()
+	<-g.stopped
+}
+
+// write waits in line, runs fn when told to, and returns the verdict.
+func (g *groupCommit) write(ctx context.Context, fn func(context.Context, *Tx) error) error {
+	p := newPending(ctx, fn)
+	if err := g.line.join(p); err != nil {
+		return err
+	}
+	patience := time.NewTimer(g.timeout)
+	defer patience.Stop()
+	gone, late := ctx.Done(), patience.C
+	var tx *Tx
+	for {
+		select {
+		case tx = <-p.turn:
+			tx.run(ctx, fn, func(err error) { p.ran <- err })
+		case err := <-p.verdict:
+			if err == nil {
+				tx.committed(g.db.log)
+			}
+			return err
+		case <-gone:
+			if g.line.quit(p) {
+				return leftLine(ctx.Err())
+			}
+			gone = nil
+		case <-late:
+			if g.line.quit(p) {
+				return fmt.Errorf("%w: no turn within %v", ErrBusy, g.timeout)
+			}
+			late = nil
+		}
+	}
+}
+
+// leftLine is the error of a caller that gave up before its turn.
+func leftLine(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: no turn before the caller's deadline: %w", ErrBusy, err)
+	}
+	return err
+}
+
+func (g *groupCommit) loop() {
+	defer close(g.stopped)
+	idle := time.NewTicker(idleCheck)
+	defer idle.Stop()
+	for {
+		if p := g.line.next(); p != nil {
+			g.upkeep(g.group(p, maxGroup))
+			continue
+		}
+		if g.line.drained() {
+			return
+		}
+		select {
+		case <-g.line.wake:
+		case <-idle.C:
+			g.upkeep(0)
+		}
+	}
+}
+
+// group runs first and, while limit and time allow, whoever else is in line in
+// one transaction, commits it and tells each its verdict. It returns the number of commits.
+func (g *groupCommit) group(first *pending, limit int) (commits int) {
+	t, err := g.begin()
+	if err != nil {
+		first.verdict <- err
+		return 0
+	}
+	start := time.Now()
+	var done []*pending // their work is in the transaction
+	for p := first; p != nil; p = g.line.next() {
+		switch g.turn(t, p, len(done) > 0) {
+		case kept:
+			done = append(done, p)
+		case undone:
+			if len(done) == 0 { // it ran without a savepoint, so only the end of the transaction undoes it
+				t.rollback()
+				return 0
+			}
+		case dead:
+			t.rollback()
+			return g.apart(done)
+		case deadWith:
+			t.rollback()
+			return g.apart(append(done, p))
+		}
+		if len(done) == limit || time.Since(start) > groupTime {
+			break
+		}
+	}
+	return g.commit(t, done)
+}
+
+// apart runs again, one by one, the callers of a transaction that came to
+// nothing through no fault of theirs, or of nobody knows whose.
+func (g *groupCommit) apart(ps []*pending) (commits int) {
+	for _, p := range ps {
+		commits += g.group(p, 1)
+	}
+	return commits
+}
+
+// What became of one caller's turn.
+type turn int
+
+const (
+	kept     turn = iota // its work is in the transaction
+	undone               // its work is undone, and it knows
+	dead                 // the transaction is lost, and it knows its own part
+	deadWith             // the transaction is lost; it must run again
+)
+
+// turn lets p run its function in t. With neighbours there, it runs in a savepoint.
+func (g *groupCommit) turn(t *shared, p *pending, neighbours bool) turn {
+	if err := p.ctx.Err(); err != nil { // left in the moment its turn came
+		p.verdict <- leftLine(err)
+		if neighbours {
+			return undone
+		}
+		return dead
+	}
+	g.db.metrics.waited(time.Since(p.since))
+	if neighbours {
+		if err := t.exec("SAVEPOINT caller"); err != nil {
+			return deadWith
+		}
+	}
+	life := &lifetime{done: t.life, until: time.Now().Add(g.timeout)}
+	p.turn <- newTx(g.db, t.tx, life)
+	limit := time.NewTimer(g.timeout)
+	defer limit.Stop()
+	var err error
+	select {
+	case err = <-p.ran:
+	case <-limit.C:
+		t.kill() // interrupts its statement; SQLite undoes the whole transaction
+		p.verdict <- fmt.Errorf("%w: the write took longer than %v", ErrUnavailable, g.timeout)
+		return dead
+	}
+	switch {
+	case err == nil && !neighbours:
+		return kept
+	case err == nil:
+		if t.exec("RELEASE caller") != nil {
+			return deadWith
+		}
+		return kept
+	}
+	p.verdict <- err
+	if neighbours && t.exec("ROLLBACK TO caller; RELEASE caller") != nil {
+		return dead
+	}
+	return undone
+}
+
+// commit makes the work of done durable and tells them.
+func (g *groupCommit) commit(t *shared, done []*pending) (commits int) {
+	if len(done) == 0 {
+		t.rollback()
+		return 0
+	}
+	start := time.Now()
+	err := t.commit()
+	if err == nil {
+		g.db.committed(len(done), time.Since(start))
+	} else if len(done) > 1 && !g.db.faults.uncertain(err) {
+		return g.apart(done) // such as a deferred foreign key of one of them
+	} else if g.db.faults.uncertain(err) {
+		err = fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	for _, p := range done {
+		p.verdict <- err
+	}
+	if err != nil {
+		return 0
+	}
+	return 1
+}
+
+// shared is the transaction of one group and the connection it has.
+type shared struct {
+	db   *DB
+	conn *sql.Conn
+	tx   *sql.Tx
+	life context.Context // of its statements
+	kill context.CancelFunc
+}
+
+// begin takes the connection and the write lock. The wait for the connection
+// is for the queue's driver to give it back.
+func (g *groupCommit) begin() (*shared, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), g.timeout)
+	defer cancel()
+	conn, err := g.db.writer.Conn(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: the writing connection was not free within %v", ErrBusy, g.timeout)
+		}
+		return nil, err
+	}
+	tx, err := conn.BeginTx(context.Background(), nil) // BEGIN IMMEDIATE, by the DSN
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("begin: %w", err), conn.Close())
+	}
+	life, kill := context.WithCancel(context.Background())
+	return &shared{db: g.db, conn: conn, tx: tx, life: life, kill: kill}, nil
+}
+
+func (t *shared) exec(text string) error {
+	_, err := t.tx.ExecContext(context.Background(), text)
+	return err
+}
+
+func (t *shared) commit() error {
+	err := t.tx.Commit()
+	t.end()
+	return err
+}
+
+func (t *shared) rollback() {
+	t.db.rollback(t.tx)
+	t.end()
+}
+
+func (t *shared) end() {
+	t.kill()
+	if err := t.conn.Close(); err != nil && !errors.Is(err, sql.ErrConnDone) {
+		t.db.log.Debug("the writing connection is dropped", "error", err)
+	}
+}

@@ -1,0 +1,107 @@
+package sqldb
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// pending is one caller of Write while it waits for its turn and its verdict.
+// Its function runs in the caller's goroutine, between turn and ran, so that a
+// function which blocks, panics or ends its goroutine does so to itself.
+type pending struct {
+	ctx   context.Context
+	fn    func(context.Context, *Tx) error
+	since time.Time
+
+	turn    chan *Tx   // from the commit loop: run your function on this
+	ran     chan error // to the commit loop: it has run
+	verdict chan error // from the commit loop: the answer, nil once it is durable
+
+	place *list.Element // in the line; nil when it is not there
+}
+
+func newPending(ctx context.Context, fn func(context.Context, *Tx) error) *pending {
+	return &pending{ctx: ctx, fn: fn, since: time.Now(), turn: make(chan *Tx, 1), ran: make(chan error, 1), verdict: make(chan error, 1)}
+}
+
+// line is the bounded queue of callers that wait to write, first come first served.
+type line struct {
+	mu     sync.Mutex
+	queue  list.List // of *pending
+	max    int
+	closed bool
+	wake   chan struct{} // holds a token when the line may have changed for the better
+}
+
+func newLine(max int) *line { return &line{max: max, wake: make(chan struct{}, 1)} }
+
+// join puts p at the end of the line, or says why not.
+func (l *line) join(p *pending) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errClosed
+	}
+	if l.queue.Len() >= l.max {
+		return fmt.Errorf("%w: %d callers are in line", ErrBusy, l.max)
+	}
+	p.place = l.queue.PushBack(p)
+	l.signal()
+	return nil
+}
+
+// quit takes p out of the line; false says that its turn has come already.
+func (l *line) quit(p *pending) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.place == nil {
+		return false
+	}
+	l.queue.Remove(p.place)
+	p.place = nil
+	return true
+}
+
+// next takes the first caller out of the line; nil when nobody waits.
+func (l *line) next() *pending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e := l.queue.Front()
+	if e == nil {
+		return nil
+	}
+	p := l.queue.Remove(e).(*pending)
+	p.place = nil
+	return p
+}
+
+func (l *line) length() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queue.Len()
+}
+
+// close lets nobody join any more; those in line are still served.
+func (l *line) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.signal()
+}
+
+// drained reports whether the line is closed and empty.
+func (l *line) drained() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed && l.queue.Len() == 0
+}
+
+func (l *line) signal() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,152 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+)
+
+const (
+	checkpointPages = 1000 // pages in the write-ahead log (4 KiB each) from which the loop moves them into the file
+	checkpointEvery = 8    // commits between two looks at the log
+)
+
+// openSQLite opens one connection that writes and a few that cannot.
+func (db *DB) openSQLite(ctx context.Context, o Options) error {
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return err
+	}
+	db.name, db.dir, db.path = SQLite, dir, filepath.Join(dir, o.File)
+	if err := createPrivate(db.path); err != nil {
+		return fmt.Errorf("sqldb: the data directory must be writable by the user that runs landline: %w", err)
+	}
+	db.faults = faults{classify: classifySQLite, uncertain: uncertainSQLite}
+	db.metrics = newMetrics(o.Metrics, o.File)
+	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, true)})
+	db.writer.SetMaxOpenConns(1)
+	db.reader = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, false)})
+	readers := max(4, runtime.GOMAXPROCS(0))
+	db.reader.SetMaxOpenConns(readers)
+	db.reader.SetMaxIdleConns(readers)
+	if err := errors.Join(db.writer.PingContext(ctx), db.reader.PingContext(ctx)); err != nil {
+		return errors.Join(fmt.Errorf("open %s: %w", db.path, db.translate(err)), db.writer.Close(), db.reader.Close())
+	}
+	w := &wal{db: db}
+	db.writes = newGroupCommit(db, o.Queue, o.WriteTimeout, w.upkeep)
+	return nil
+}
+
+// sqliteDSN says all in the address, because a pragma run on the pool reaches
+// one connection and is lost when that is replaced. busy_timeout comes first:
+// the switch to WAL needs it already.
+func sqliteDSN(path string, write bool) string {
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
+	const common = "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=journal_size_limit(67108864)"
+	if write {
+		// The loop makes checkpoints itself, after it has answered its callers; SQLite's own is the net below.
+		return u.String() + common + "&_pragma=wal_autocheckpoint(4000)&_txlock=immediate"
+	}
+	return u.String() + common + "&_pragma=query_only(ON)&_txlock=deferred"
+}
+
+// createPrivate makes an empty file that only its owner reads; SQLite gives
+// its log files the same rights.
+func createPrivate(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// classifySQLite reads the result codes of https://www.sqlite.org/rescode.html.
+func classifySQLite(err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		if errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) {
+			return ErrUnavailable
+		}
+		return nil
+	}
+	switch e.Code() & 0xff {
+	case sqlitelib.SQLITE_CONSTRAINT:
+		return ErrConflict
+	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
+		return ErrBusy
+	case sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN, sqlitelib.SQLITE_PERM,
+		sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB, sqlitelib.SQLITE_PROTOCOL, sqlitelib.SQLITE_NOMEM, sqlitelib.SQLITE_INTERRUPT:
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// uncertainSQLite: a commit record may have reached the disk although the write
+// or the sync that carried it reported an error.
+func uncertainSQLite(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlitelib.SQLITE_IOERR
+}
+
+// wal looks after the write-ahead log. It belongs to the commit loop.
+type wal struct {
+	db      *DB
+	commits int // since the last look
+}
+
+// upkeep moves the log into the database file when it has grown. It runs
+// between groups, when every caller has its answer.
+func (w *wal) upkeep(commits int) {
+	w.commits += commits
+	if commits > 0 && w.commits < checkpointEvery {
+		return
+	}
+	w.commits = 0
+	ctx, cancel := context.WithTimeout(context.Background(), idleCheck)
+	defer cancel()
+	pages, moved, err := w.db.checkpoint(ctx, "NOOP")
+	if err == nil && pages-moved >= checkpointPages {
+		pages, moved, err = w.db.checkpoint(ctx, "PASSIVE")
+	}
+	if err != nil {
+		w.db.log.Debug("the write-ahead log was not looked after", "error", err)
+		return
+	}
+	w.db.metrics.logged(w.db.walBytes(), pages-moved, w.db.writes.waiting())
+	if pages == moved {
+		w.db.metrics.checkpointed(time.Now())
+	}
+}
+
+// checkpoint returns how many pages the log has and how many of them are in the file.
+func (db *DB) checkpoint(ctx context.Context, mode string) (pages, moved int, err error) {
+	var busy int
+	err = db.writer.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &pages, &moved)
+	if err == nil && busy != 0 && mode != "NOOP" && mode != "PASSIVE" {
+		err = fmt.Errorf("%w: a reader holds the write-ahead log", ErrBusy)
+	}
+	return pages, moved, err
+}
+
+func (db *DB) walBytes() int64 {
+	if db.name != SQLite {
+		return 0
+	}
+	info, err := os.Stat(db.path + "-wal")
+	if err != nil { // not there until the first write
+		return 0
+	}
+	return info.Size()
+}
