@@ -35,7 +35,7 @@ func (l *loader) unknown(e entry, p *path, known []string) string {
 	switch {
 	case near != "":
 		hint = "did you mean " + near + "?"
-	case len(known) > 0 && len(known) <= 12:
+	case len(known) > 0 && len(known) <= 20:
 		hint = "known keys: " + strings.Join(known, ", ")
 	}
 	l.fault(e.line, e.col, p.child(e.key), hint, "unknown key")
@@ -156,7 +156,7 @@ func (l *loader) decodeShort(n *node, v reflect.Value, p *path) bool {
 
 func (l *loader) decodeStruct(n *node, v reflect.Value, p *path) bool {
 	if n.kind != kindMap {
-		return l.wrong(n, p, "", "expected %s, found %s", wanted(v.Type()), n.shown())
+		return l.wrong(n, p, colonHint(n), "expected a mapping, found %s", n.shown())
 	}
 	s := l.types.structure(v.Type())
 	ok := true
@@ -179,6 +179,14 @@ func (l *loader) decodeStruct(n *node, v reflect.Value, p *path) bool {
 		}
 	}
 	return ok
+}
+
+// colonHint is for the most common reason why a mapping is read as a text.
+func colonHint(n *node) string {
+	if n.kind == kindText && strings.Contains(n.source, ":") {
+		return "write a space after the colon"
+	}
+	return ""
 }
 
 func (l *loader) required(n *node, v reflect.Value, p *path, f *field) bool {
@@ -214,7 +222,7 @@ func isEmpty(v reflect.Value) bool {
 
 func (l *loader) decodeMap(n *node, v reflect.Value, p *path, f *field) bool {
 	if n.kind != kindMap {
-		return l.wrong(n, p, "", "expected %s, found %s", wanted(v.Type()), n.shown())
+		return l.wrong(n, p, colonHint(n), "expected a mapping, found %s", n.shown())
 	}
 	if v.IsNil() {
 		v.Set(reflect.MakeMapWithSize(v.Type(), len(n.entries)))

@@ -51,7 +51,10 @@ func (l *loader) decodeScalar(n *node, v reflect.Value, p *path) bool {
 		return true
 	case reflect.Bool:
 		switch {
-		case n.kind != kindBool && n.expr == exprNone, n.kind != kindBool && resolve(n.text) != kindBool:
+		case n.kind == kindBool, n.expr != exprNone && resolve(n.text) == kindBool:
+		case n.expr != exprNone:
+			return l.wrong(n, p, "", "expected true or false, found %s", n.shown())
+		default:
 			return l.wrong(n, p, "write true or false without quotes", "expected true or false, found %s", n.shown())
 		}
 		v.SetBool(strings.EqualFold(n.text, "true"))
@@ -138,7 +141,7 @@ func (l *loader) limits(n *node, v reflect.Value, p *path, f *field) bool {
 		text string
 		sign int
 		name string
-	}{{f.min, -1, "less than the least"}, {f.max, 1, "more than the most"}} {
+	}{{f.min, -1, "less"}, {f.max, 1, "more"}} {
 		if limit.text == "" {
 			continue
 		}
@@ -147,7 +150,7 @@ func (l *loader) limits(n *node, v reflect.Value, p *path, f *field) bool {
 			return l.wrong(n, p, "", "the limit of this key is broken: %v", err)
 		}
 		if size, what := measure(v, n); size.Cmp(bound)*limit.sign > 0 {
-			return l.wrong(n, p, "", "%s %s, %s", what, limit.name, unit(v.Type(), limit.text))
+			return l.wrong(n, p, "", "%s %s than %s", what, limit.name, unit(v.Type(), limit.text))
 		}
 	}
 	return true
@@ -183,7 +186,7 @@ func measure(v reflect.Value, n *node) (*big.Float, string) {
 	case v.Kind() == reflect.String:
 		return big.NewFloat(float64(utf8.RuneCountInString(v.String()))), "the text has"
 	}
-	return big.NewFloat(float64(v.Len())), n.shown() + " has"
+	return big.NewFloat(float64(v.Len())), "it has"
 }
 
 // limitOf reads a min or max tag of a field of type t.

@@ -10,7 +10,7 @@ func suggest(name string, known []string) string {
 	name = plainName(name)
 	best, at := "", max(1, len(name)/3)+1
 	for _, k := range known {
-		if d := distance(name, plainName(k), at); d < at || d == at && best != "" && k < best {
+		if d := distance(name, plainName(k), at+1); d < at || d == at && best != "" && k < best {
 			best, at = k, d
 		}
 	}

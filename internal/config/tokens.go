@@ -18,7 +18,8 @@ type tokenVet struct {
 	flow   []*token.Token // open [ and {
 	blocks []block        // open block collections, by column
 	work   int
-	colon  int // line of the last key of a block mapping that has its value in the line
+	ended  bool // the document's end mark was met
+	colon  int  // line of the last key of a block mapping that has its value in the line
 }
 
 // block is a mapping or list that is told by its column.
@@ -48,7 +49,15 @@ func (v *tokenVet) refuse(t *token.Token, hint, format string, args ...any) bool
 }
 
 func (v *tokenVet) vet(t *token.Token, i int) bool {
+	if v.ended && t.Type != token.CommentType {
+		return v.refuse(t, "keep one document per file", "a second YAML document begins here")
+	}
 	switch t.Type {
+	case token.InvalidType:
+		return true // the parser says what it is
+	case token.DocumentEndType:
+		v.ended = true
+		return true
 	case token.CommentType, token.SingleQuoteType, token.DoubleQuoteType:
 		return true
 	case token.DirectiveType:
@@ -125,11 +134,11 @@ func (v *tokenVet) open(t *token.Token, keys int) bool {
 // key notes the key that stands before the colon t.
 func (v *tokenVet) key(t *token.Token) bool {
 	k := t.Prev
-	for k != nil && (k.Type == token.CommentType || k.Position.Line != t.Position.Line) {
-		k = k.Prev
-	}
-	if k == nil {
+	switch {
+	case k == nil || k.Type == token.CommentType:
 		return v.refuse(t, "write key: value", "there is no key before this colon")
+	case k.Position.Line != t.Position.Line:
+		return v.refuse(t, "check the indentation", "the key before this colon begins in an earlier line")
 	}
 	if v.colon == t.Position.Line {
 		return v.refuse(k, `put the value in quotes when it holds ": "`, "a second key: value stands in this line")
