@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -172,8 +173,9 @@ func (b *redisBus) listen() {
 		if time.Since(started) > 2*maxBackoff {
 			backoff = minBackoff
 		}
-		b.log.Warn("bus: connection lost; reconnecting", "error", err, "in_ms", backoff.Milliseconds())
-		wait := time.NewTimer(backoff)
+		pause := backoff/2 + rand.N(backoff) // nodes shall not come back all at once
+		b.log.Warn("bus: connection lost; reconnecting", "error", err, "in_ms", pause.Milliseconds())
+		wait := time.NewTimer(pause)
 		select {
 		case <-b.ctx.Done():
 		case <-wait.C:
