@@ -117,13 +117,17 @@ func (b *builder) value(n ast.Node, p *path) *node {
 		b.anchors[name] = v
 		return v
 	case *ast.AliasNode:
-		return b.alias(x, p)
+		n := b.alias(x, p)
+		if p.depth()+n.depth > maxDepth {
+			return b.bad(x.GetToken(), p, "", "with this alias it is nested more than %d levels deep", maxDepth)
+		}
+		return n
 	case *ast.MappingNode:
-		return b.bounded(b.mapping(x.Values, x.GetToken(), p), x, p)
+		return b.bounded(b.mapping(x.Values, x.GetToken(), p), p)
 	case *ast.MappingValueNode:
-		return b.bounded(b.mapping([]*ast.MappingValueNode{x}, x.GetToken(), p), x, p)
+		return b.bounded(b.mapping([]*ast.MappingValueNode{x}, x.GetToken(), p), p)
 	case *ast.SequenceNode:
-		return b.bounded(b.list(x, p), x, p)
+		return b.bounded(b.list(x, p), p)
 	case *ast.LiteralNode:
 		line, col := position(x.Start)
 		return b.scalar(&node{kind: kindText, text: x.Value.Value, line: line, col: col}, p)
@@ -174,15 +178,17 @@ func (b *builder) alias(x *ast.AliasNode, p *path) *node {
 }
 
 // bounded refuses what aliases have blown up, before anybody walks it.
-func (b *builder) bounded(n *node, at ast.Node, p *path) *node {
+func (b *builder) bounded(n *node, p *path) *node {
 	switch {
 	case n.size > maxNodes:
-		return b.bad(at.GetToken(), p, "use fewer aliases of aliases",
+		b.l.fault(n.line, n.col, p, "use fewer aliases of aliases",
 			"it holds more than %d values, aliases counted wherever they are used", maxNodes)
-	case n.depth > maxDepth:
-		return b.bad(at.GetToken(), p, "", "it is nested more than %d levels deep", maxDepth)
+	case p.depth()+n.depth > maxDepth:
+		b.l.fault(n.line, n.col, p, "", "it is nested more than %d levels deep", maxDepth)
+	default:
+		return n
 	}
-	return n
+	return &node{kind: kindBad, line: n.line, col: n.col, size: 1, depth: 1}
 }
 
 func (n *node) grow(child *node) {
@@ -273,8 +279,11 @@ func (b *builder) merge(n *node, seen map[string]int, kv *ast.MappingValueNode, 
 			b.l.fault(m.line, m.col, p.child("<<"), "write <<: *name or <<: [*a, *b]", "<< takes a mapping or a list of mappings, found %s", m.shown())
 			continue
 		}
-		if b.merged += len(m.entries); b.merged > maxNodes {
-			b.bad(kv.Key.GetToken(), p, "use fewer merge keys", "merge keys add more than %d entries", maxNodes)
+		if b.merged > maxMerged {
+			return // told already
+		}
+		if b.merged += len(m.entries); b.merged > maxMerged {
+			b.bad(kv.Key.GetToken(), p, "use fewer merge keys", "merge keys add more than %d entries", maxMerged)
 			return
 		}
 		for _, e := range m.entries {

@@ -15,6 +15,7 @@ const (
 	maxOutside = 64 << 10 // bytes of one value from the environment or a file
 	maxDepth   = 64
 	maxNodes   = 500_000 // values, aliases counted wherever they are used
+	maxMerged  = 200_000 // entries that merge keys add
 	maxFaults  = 1000
 )
 

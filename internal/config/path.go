@@ -10,14 +10,24 @@ type path struct {
 	parent *path
 	key    string
 	index  int // -1 for a key
+	level  int // steps from the top
 	text   string
 }
 
 var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
-func (p *path) child(key string) *path { return &path{parent: p, key: key, index: -1} }
+func (p *path) child(key string) *path {
+	return &path{parent: p, key: key, index: -1, level: p.depth() + 1}
+}
 
-func (p *path) item(i int) *path { return &path{parent: p, index: i} }
+func (p *path) item(i int) *path { return &path{parent: p, index: i, level: p.depth() + 1} }
+
+func (p *path) depth() int {
+	if p == nil {
+		return 0
+	}
+	return p.level
+}
 
 // String writes p as features.flight-status.routes[0].match.
 func (p *path) String() string {

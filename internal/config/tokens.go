@@ -7,9 +7,9 @@ import (
 )
 
 // maxSiblings bounds the sum over all mappings of their squared number of keys:
-// the parser's work on one mapping grows that way. 20,000 keys in one mapping
+// the parser's work on one mapping grows that way. 10,000 keys in one mapping
 // are the most.
-const maxSiblings = 400_000_000
+const maxSiblings = 100_000_000
 
 // tokenVet looks at the tokens before the parser does: it refuses what this
 // file format does not use and what would cost the parser too much.
