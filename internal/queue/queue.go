@@ -103,7 +103,7 @@ type Queue struct {
 	mu         sync.Mutex
 	running    *running    // nil unless started
 	cancelling atomic.Bool // the grace of Stop is over
-	retryAt    sync.Map    // job id → time.Time, from RetryAfter to the retry policy
+	retryAfter sync.Map    // job id → time.Duration, from RetryAfter to the retry policy
 }
 
 // kind is what Register was told.

@@ -140,7 +140,7 @@ func (q *Queue) verdict(ctx context.Context, job *rivertype.JobRow, err error) (
 	case job.Attempt >= job.MaxAttempts:
 		return "dead", shorten(err)
 	case errors.As(err, &retry):
-		q.retryAt.Store(job.ID, time.Now().UTC().Add(max(0, retry.after)))
+		q.retryAfter.Store(job.ID, max(0, retry.after))
 	}
 	return "failed", shorten(err)
 }
@@ -158,8 +158,8 @@ type backoff struct{ q *Queue }
 const maxBackoff = 6 * time.Hour
 
 func (b backoff) NextRetry(job *rivertype.JobRow) time.Time {
-	if at, ok := b.q.retryAt.LoadAndDelete(job.ID); ok {
-		return at.(time.Time)
+	if d, ok := b.q.retryAfter.LoadAndDelete(job.ID); ok {
+		return time.Now().UTC().Add(d.(time.Duration))
 	}
 	return time.Now().UTC().Add(delay(job.Attempt, rand.Float64()))
 }
