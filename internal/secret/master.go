@@ -57,8 +57,10 @@ func newKEK(key []byte) (*kek, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(append([]byte("landline/master-key-id/v1\x00"), key...))
-	return &kek{id: hex.EncodeToString(sum[:8]), aead: aead}, nil
+	h := sha256.New()
+	h.Write([]byte("landline/master-key-id/v1\x00"))
+	h.Write(key)
+	return &kek{id: hex.EncodeToString(h.Sum(nil)[:8]), aead: aead}, nil
 }
 
 func newAEAD(key []byte) (cipher.AEAD, error) {
