@@ -1,0 +1,181 @@
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
+	"time"
+
+	"landline/internal/secret"
+)
+
+// Access tokens are JWTs of the profile RFC 9068, signed ES256. This file signs
+// and verifies compact JWS of that one algorithm by hand: it is the hottest code
+// of the package, and a verifier that knows one algorithm cannot be talked into
+// another (RFC 8725 §3.1).
+const (
+	typeAccess   = "at+jwt"
+	typeUpstream = "landline-identity+jwt"
+
+	maxJWT    = 8 << 10
+	clockSkew = 60 * time.Second
+)
+
+var b64 = base64.RawURLEncoding.Strict()
+
+// signJWT signs payload, a JSON object.
+func signJWT(keys *secret.Ring, purpose, typ string, payload []byte) (string, error) {
+	kid, key, err := keys.Signer(purpose)
+	if err != nil {
+		return "", err
+	}
+	head := `{"alg":"ES256","typ":"` + typ + `","kid":` + jsonString(kid) + `}`
+	out := make([]byte, 0, b64.EncodedLen(len(head))+b64.EncodedLen(len(payload))+b64.EncodedLen(64)+2)
+	out = append(b64.AppendEncode(out, []byte(head)), '.')
+	out = b64.AppendEncode(out, payload)
+	digest := sha256.Sum256(out)
+	r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
+	if err != nil {
+		return "", fmt.Errorf("identity: sign with key %s: %w", kid, err)
+	}
+	var sig [64]byte
+	r.FillBytes(sig[:32])
+	s.FillBytes(sig[32:])
+	return string(b64.AppendEncode(append(out, '.'), sig[:])), nil
+}
+
+// verifyJWT returns the payload of a compact JWS with exactly this type, signed
+// ES256 by a key of exactly this purpose.
+func verifyJWT(keys *secret.Ring, purpose, typ, token string) ([]byte, error) {
+	if len(token) > maxJWT {
+		return nil, fmt.Errorf("it has %d bytes, at most %d are accepted", len(token), maxJWT)
+	}
+	if strings.Count(token, ".") != 2 {
+		return nil, fmt.Errorf("it is not of three parts")
+	}
+	signed, sigText := token[:strings.LastIndexByte(token, '.')], token[strings.LastIndexByte(token, '.')+1:]
+	headText, payloadText, _ := strings.Cut(signed, ".")
+	head, err := decode64(headText)
+	if err != nil {
+		return nil, fmt.Errorf("its header is not base64url")
+	}
+	var h joseHeader
+	if err := json.Unmarshal(head, &h); err != nil {
+		return nil, fmt.Errorf("its header is not a JSON object")
+	}
+	if h.Alg != "ES256" || h.Type != typ || h.Critical != nil || h.B64 != nil {
+		return nil, fmt.Errorf("it is not a token of type %s signed ES256", typ)
+	}
+	key, owner, ok := keys.Verifier(h.KeyID)
+	if !ok || owner != purpose {
+		return nil, errUnknownKey
+	}
+	sig, err := decode64(sigText)
+	if err != nil || len(sig) != 64 {
+		return nil, fmt.Errorf("its signature is not 64 bytes of base64url")
+	}
+	digest := sha256.Sum256([]byte(signed))
+	if !ecdsa.Verify(key, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])) {
+		return nil, fmt.Errorf("its signature does not verify")
+	}
+	payload, err := decode64(payloadText)
+	if err != nil {
+		return nil, fmt.Errorf("its payload is not base64url")
+	}
+	return payload, nil
+}
+
+var errUnknownKey = fmt.Errorf("it is signed with a key that is not ours, or no longer")
+
+// decode64 is strict base64url; Go's decoder alone would skip line breaks.
+func decode64(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, base64.CorruptInputError(0)
+	}
+	return b64.DecodeString(s)
+}
+
+// accessTokens makes and verifies access tokens.
+type accessTokens struct {
+	keys     *secret.Ring
+	issuer   string
+	audience string
+	lifetime time.Duration
+}
+
+// issue returns an access token of s and how long it is good for.
+func (a accessTokens) issue(s Session, u User, scope string, now time.Time) (string, time.Duration, error) {
+	expires := now.Add(a.lifetime)
+	if s.ExpiresAt.Before(expires) {
+		expires = s.ExpiresAt
+	}
+	p := make([]byte, 0, 512)
+	p = append(append(p, `{"iss":`...), jsonString(a.issuer)...)
+	p = append(append(p, `,"aud":`...), jsonString(a.audience)...)
+	p = append(append(p, `,"sub":`...), jsonString(u.ID)...)
+	p = append(append(p, `,"client_id":`...), jsonString(s.ClientID)...)
+	p = append(append(p, `,"sid":`...), jsonString(s.ID)...)
+	p = append(append(p, `,"iid":`...), jsonString(s.InstallationID)...)
+	p = strconv.AppendBool(append(p, `,"anon":`...), u.Kind == Anonymous)
+	p = append(append(p, `,"scope":`...), jsonString(scope)...)
+	p = strconv.AppendInt(append(p, `,"auth_time":`...), s.AuthTime.Unix(), 10)
+	p = append(p, `,"amr":[`...)
+	for i, m := range strings.Fields(s.Methods) {
+		if i > 0 {
+			p = append(p, ',')
+		}
+		p = append(p, jsonString(m)...)
+	}
+	p = append(append(p, `],"jti":"`...), rand.Text()...)
+	p = strconv.AppendInt(append(p, `","iat":`...), now.Unix(), 10)
+	p = strconv.AppendInt(append(p, `,"exp":`...), expires.Unix(), 10)
+	token, err := signJWT(a.keys, purposeAccess, typeAccess, append(p, '}'))
+	return token, time.Duration(expires.Unix()-now.Unix()) * time.Second, err
+}
+
+// verify returns the claims of a token that was issued here for this app. It
+// does not look at Expires; see expired.
+func (a accessTokens) verify(token string, now time.Time) (claims, error) {
+	var c claims
+	payload, err := verifyJWT(a.keys, purposeAccess, typeAccess, token)
+	if err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(payload, &c); err != nil {
+		return c, fmt.Errorf("its payload is not as an access token's")
+	}
+	switch {
+	case c.Issuer != a.issuer:
+		return c, fmt.Errorf("it was issued by another server")
+	case c.Audience != a.audience:
+		return c, fmt.Errorf("it is for another app")
+	case c.Subject == "" || c.Session == "" || c.Installation == "" || c.Expires == 0:
+		return c, fmt.Errorf("it lacks a claim")
+	case time.Unix(c.IssuedAt, 0).After(now.Add(clockSkew)):
+		return c, fmt.Errorf("it was issued in the future; the clocks of the nodes differ")
+	}
+	return c, nil
+}
+
+// expired allows for clocks that differ.
+func expired(exp int64, now time.Time) bool { return now.Unix() >= exp+int64(clockSkew/time.Second) }
+
+// jsonString is s as a JSON string. Ids and names of the configuration are plain ASCII.
+func jsonString(s string) string {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			b, err := json.Marshal(s)
+			if err != nil { // a string always marshals
+				panic(err)
+			}
+			return string(b)
+		}
+	}
+	return `"` + s + `"`
+}

@@ -1,0 +1,180 @@
+package identity
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"hash/maphash"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"landline/internal/clock"
+	"landline/internal/module"
+	"landline/internal/problem"
+	"landline/internal/secret"
+)
+
+// How a client can recover from a 401: the member "recoverable" of its body.
+const (
+	recoverRefresh      = "refresh"            // present the refresh token
+	recoverReauthorize  = "reauthenticate"     // let the user sign in
+	recoverInstallation = "installation_proof" // re-attach the installation
+	recoverNot          = "none"               // correct the request
+)
+
+// authenticator is the module.Authenticator of this capability. Everything it
+// needs is in memory.
+type authenticator struct {
+	access  accessTokens
+	keys    *secret.Ring
+	deny    *denySet
+	clock   clock.Clock
+	metrics *metrics
+
+	verified *bounded[[sha256.Size]byte, *verifiedToken]
+	seed     maphash.Seed
+	upstream *bounded[upstreamKey, *upstreamToken]
+}
+
+type verifiedToken struct {
+	principal module.Principal
+	expires   int64
+}
+
+type upstreamKey struct{ session, upstream string }
+
+type upstreamToken struct {
+	token     string
+	user      string
+	anonymous bool
+	expires   int64
+}
+
+const (
+	upstreamLifetime = 60 // seconds; what an upstream can rely on is a third of it
+	upstreamRenew    = 20 // seconds before expiry
+	maxUpstreamCache = 100_000
+)
+
+func newAuthenticator(access accessTokens, deny *denySet, clk clock.Clock, m *metrics, tokens int) *authenticator {
+	return &authenticator{
+		access: access, keys: access.keys, deny: deny, clock: clk, metrics: m, seed: maphash.MakeSeed(),
+		verified: newBounded[[sha256.Size]byte, *verifiedToken](tokens),
+		upstream: newBounded[upstreamKey, *upstreamToken](maxUpstreamCache),
+	}
+}
+
+// Authenticate is module.Authenticator.Authenticate. The principal is shared by
+// all requests with the token: it must not be changed.
+func (a *authenticator) Authenticate(r *http.Request) (*module.Principal, error) {
+	values := r.Header["Authorization"]
+	if len(values) == 0 {
+		return nil, nil
+	}
+	p, err := a.authenticate(values)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (a *authenticator) authenticate(values []string) (*module.Principal, error) {
+	if len(values) > 1 {
+		return nil, a.malformed("send one Authorization header")
+	}
+	scheme, token, ok := strings.Cut(values[0], " ")
+	switch {
+	case strings.EqualFold(scheme, "DPoP"):
+		return nil, a.malformed("sender-constrained tokens are not issued yet; send the token as Authorization: Bearer")
+	case !ok || !strings.EqualFold(scheme, "Bearer") || token == "":
+		return nil, a.malformed("send Authorization: Bearer and the access token")
+	case len(token) > maxJWT:
+		return nil, a.malformed("the access token has more than 8192 bytes")
+	}
+	now := a.clock.Now()
+	var room [2048]byte // so that hashing a token of usual length allocates nothing
+	sum := sha256.Sum256(append(room[:0], token...))
+	hash := binary.LittleEndian.Uint64(sum[:8])
+	v, hit := a.verified.get(hash, sum)
+	if !hit {
+		c, err := a.access.verify(token, now)
+		if err != nil {
+			a.metrics.invalid.Inc()
+			return nil, problem.New(problem.TokenInvalid, "the access token is not accepted: %s", err.Error()).With("recoverable", recoverRefresh)
+		}
+		v = &verifiedToken{expires: c.Expires, principal: module.Principal{
+			UserID: c.Subject, InstallationID: c.Installation, SessionID: c.Session, ClientID: c.Client, Anonymous: c.Anonymous,
+			AuthTime: time.Unix(c.AuthTime, 0).UTC(), ExpiresAt: time.Unix(c.Expires, 0).UTC(),
+		}}
+	}
+	if a.deny.has(v.principal.SessionID) {
+		a.metrics.revoked.Inc()
+		return nil, sessionRevoked(v.principal.Anonymous)
+	}
+	if expired(v.expires, now) {
+		a.metrics.expired.Inc()
+		return nil, problem.New(problem.TokenExpired, "").With("recoverable", recoverRefresh)
+	}
+	if hit {
+		a.metrics.cached.Inc()
+	} else {
+		a.metrics.verified.Inc()
+		a.verified.set(hash, sum, v, func(o *verifiedToken) bool { return expired(o.expires, now) })
+	}
+	return &v.principal, nil
+}
+
+// malformed is for a header that no refresh can mend.
+func (a *authenticator) malformed(detail string) error {
+	a.metrics.invalid.Inc()
+	return problem.New(problem.TokenInvalid, detail).With("recoverable", recoverNot)
+}
+
+func sessionRevoked(anonymous bool) *problem.Error {
+	how := recoverReauthorize
+	if anonymous {
+		how = recoverInstallation
+	}
+	return problem.New(problem.SessionRevoked, "").With("recoverable", how)
+}
+
+var errNoPrincipal = errors.New("identity: an upstream token needs a principal")
+
+// UpstreamToken is module.Authenticator.UpstreamToken. The token is a JWT of
+// type landline-identity+jwt with iss, aud (the upstream's name), sub, sid, iid,
+// anon, iat, exp and jti. It is good for 20 to 60 seconds.
+func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (string, error) {
+	if p == nil {
+		return "", errNoPrincipal
+	}
+	now := a.clock.Now()
+	key := upstreamKey{p.SessionID, upstream}
+	hash := maphash.Comparable(a.seed, key)
+	t, ok := a.upstream.get(hash, key)
+	if left := int64(0); ok {
+		left = t.expires - now.Unix()
+		if left > upstreamRenew && left <= upstreamLifetime && t.user == p.UserID && t.anonymous == p.Anonymous {
+			return t.token, nil
+		}
+	}
+	t = &upstreamToken{user: p.UserID, anonymous: p.Anonymous, expires: now.Unix() + upstreamLifetime}
+	b := make([]byte, 0, 384)
+	b = append(append(b, `{"iss":`...), jsonString(a.access.issuer)...)
+	b = append(append(b, `,"aud":`...), jsonString(upstream)...)
+	b = append(append(b, `,"sub":`...), jsonString(p.UserID)...)
+	b = append(append(b, `,"sid":`...), jsonString(p.SessionID)...)
+	b = append(append(b, `,"iid":`...), jsonString(p.InstallationID)...)
+	b = strconv.AppendBool(append(b, `,"anon":`...), p.Anonymous)
+	b = append(append(b, `,"jti":"`...), rand.Text()...)
+	b = strconv.AppendInt(append(b, `","iat":`...), now.Unix(), 10)
+	b = strconv.AppendInt(append(b, `,"exp":`...), t.expires, 10)
+	var err error
+	if t.token, err = signJWT(a.keys, purposeUpstream, typeUpstream, append(b, '}')); err != nil {
+		return "", err
+	}
+	a.upstream.set(hash, key, t, func(o *upstreamToken) bool { return o.expires <= now.Unix() })
+	return t.token, nil
+}

@@ -1,0 +1,85 @@
+package identity
+
+import (
+	"time"
+
+	"landline/internal/config"
+)
+
+// Config is the section "identity" of landline.yaml.
+type Config struct {
+	AccessTokenLifetime config.Duration         `yaml:"access_token_lifetime" doc:"How long an access token is good for, 15m to 60m. Revocation reaches every node within a second whatever this is; the lifetime bounds how often apps refresh."`
+	Refresh             RefreshConfig           `yaml:"refresh" doc:"How long sessions last."`
+	BootstrapKeyKeep    config.Duration         `yaml:"bootstrap_key_keep" doc:"How long a repeated first launch with the same Idempotency-Key gets the same installation, 1h to 30d. For that long the key opens it."`
+	Clients             map[string]ClientConfig `yaml:"clients" doc:"Further public OAuth clients beside app.id, by client id: builds that name themselves in Landline-Client (app=…) get sessions that only they can refresh."`
+	AuditInstallations  bool                    `yaml:"audit_installations" doc:"Write an audit entry for each new installation. Audit entries are made one after the other across all nodes; turn it off where thousands of installations come in a second."`
+	VerifiedTokens      int                     `yaml:"verified_tokens" doc:"How many verified access tokens a node remembers, so that their signatures are checked once, 1000 to 10000000; about 600 bytes each."`
+}
+
+// RefreshConfig bounds sessions.
+type RefreshConfig struct {
+	Idle     config.Duration `yaml:"idle" doc:"A session ends when it is not refreshed for this long, 1d to 365d. An anonymous user comes back with the installation's credential."`
+	Absolute config.Duration `yaml:"absolute" doc:"A session ends this long after it began, 1d to 1095d."`
+	Grace    config.Duration `yaml:"grace" doc:"How long after a refresh the same request counts as a repeat of it and gets the same token, 1s to 5m. A longer grace helps thieves and nobody else: later repeats are recovered too."`
+}
+
+// ClientConfig is one public OAuth client.
+type ClientConfig struct {
+	Name string `yaml:"name" doc:"Name for people." example:"Flights for the web"`
+}
+
+func defaultConfig() Config {
+	return Config{
+		AccessTokenLifetime: config.Duration(15 * time.Minute),
+		Refresh: RefreshConfig{
+			Idle:     config.Duration(90 * 24 * time.Hour),
+			Absolute: config.Duration(365 * 24 * time.Hour),
+			Grace:    config.Duration(30 * time.Second),
+		},
+		BootstrapKeyKeep:   config.Duration(7 * 24 * time.Hour),
+		Clients:            map[string]ClientConfig{},
+		AuditInstallations: true,
+		VerifiedTokens:     100_000,
+	}
+}
+
+// Check reports what is out of range.
+func (c *Config) Check(v *config.Validator) {
+	const day = 24 * time.Hour
+	within(v.At("access_token_lifetime"), c.AccessTokenLifetime, 15*time.Minute, time.Hour)
+	within(v.At("refresh", "idle"), c.Refresh.Idle, day, 365*day)
+	within(v.At("refresh", "absolute"), c.Refresh.Absolute, day, 1095*day)
+	within(v.At("refresh", "grace"), c.Refresh.Grace, time.Second, 5*time.Minute)
+	within(v.At("bootstrap_key_keep"), c.BootstrapKeyKeep, time.Hour, 30*day)
+	if c.Refresh.Absolute < c.Refresh.Idle {
+		v.At("refresh", "absolute").Fault("make it at least refresh.idle", "is %s, shorter than refresh.idle, %s", c.Refresh.Absolute, c.Refresh.Idle)
+	}
+	if c.VerifiedTokens < 1000 || c.VerifiedTokens > 10_000_000 {
+		v.At("verified_tokens").Fault("the default suits most", "must be 1000 to 10000000, is %d", c.VerifiedTokens)
+	}
+	for name := range c.Clients {
+		if !validClientID(name) {
+			v.At("clients", name).Fault("write for example com.example.flights.web", "a client id has 1 to 255 characters of A-Z a-z 0-9 . _ -")
+		}
+	}
+}
+
+func within(v *config.Validator, d config.Duration, min, max time.Duration) {
+	if d.D() < min || d.D() > max {
+		v.Fault("the default suits most", "must be %s to %s, is %s", config.Duration(min), config.Duration(max), d)
+	}
+}
+
+func validClientID(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 255
+}
+
+func (c *Config) policy() RefreshPolicy {
+	return RefreshPolicy{Grace: c.Refresh.Grace.D(), Idle: c.Refresh.Idle.D(), Absolute: c.Refresh.Absolute.D()}
+}

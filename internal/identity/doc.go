@@ -1,0 +1,36 @@
+// Package identity knows every installation, its users and their sessions, and
+// says who makes a request.
+//
+// What it guarantees:
+//
+//   - One first launch makes one installation, one anonymous user and one
+//     session, however often and however parallel it is repeated, as long as the
+//     app repeats its Idempotency-Key or its public key. An app that shows its
+//     installation's credential again gets the same user again.
+//   - A client that stores every refresh token it receives is never signed out
+//     before the session's absolute end: not by lost answers, not by retries,
+//     not by two of its processes refreshing at once. A stolen refresh token ends
+//     the session once thief and owner have both used the line. The rules are
+//     R0 to R10 in session.go; each is a row of one pure function.
+//   - An answer is given only after what it says is durable. When the outcome of
+//     a commit is not known, the client is asked to retry, and the retry is safe.
+//   - Access tokens are verified without I/O. A revoked session's access tokens
+//     are refused on the revoking node at once and on every other within a
+//     second, with or without Redis.
+//   - Nothing in the database opens anything: refresh tokens and installation
+//     secrets are derived with keys of the secret ring, and idempotency keys are
+//     stored as MACs.
+//
+// What it does not:
+//
+//   - It does not know sign-in providers; every user is anonymous until one is
+//     added. The account kind, merged and locked users are understood wherever a
+//     session is judged.
+//   - It does not prove that an installation runs on a genuine device.
+//   - A request that the network holds back for longer than the grace window
+//     (30 s) after the client has already got and stored the answer to a repeat of
+//     it cannot be told from a thief's, and costs the session when the client next
+//     refreshes. The installation's credential then opens a new session for the
+//     same anonymous user.
+//   - It does not limit the rate of calls; the gateway does, by feature.
+package identity

@@ -1,0 +1,47 @@
+package identity
+
+import (
+	"context"
+	"time"
+
+	"landline/internal/queue"
+)
+
+const (
+	cleanEvery  = time.Hour
+	cleanBatch  = 500
+	cleanRounds = 2000 // so that one run ends; the next goes on
+
+	sessionKeep = 30 * 24 * time.Hour // after a session's absolute end, so that its clients are told why
+)
+
+// cleanArgs is the job that removes what is no longer needed.
+type cleanArgs struct{}
+
+func (cleanArgs) Kind() string { return "identity_clean" }
+
+func (s *Service) registerJobs(q *queue.Queue) {
+	queue.Register(q, func(ctx context.Context, _ *queue.Job[cleanArgs]) error { return s.clean(ctx) })
+	q.Periodic("identity_clean", cleanEvery, func() queue.Args { return cleanArgs{} })
+}
+
+// clean works in small transactions, so that it never holds sign-in up.
+func (s *Service) clean(ctx context.Context) error {
+	now := s.now()
+	before := Retention{
+		BootstrapKeys: now.Add(-s.config.BootstrapKeyKeep.D()),
+		Proofs:        now.Add(-proofWindow),
+		Revocations:   now.Add(-2 * s.revocations.lifetime),
+		Sessions:      now.Add(-sessionKeep),
+	}
+	for range cleanRounds {
+		n, err := s.store.Clean(ctx, before, cleanBatch)
+		if err != nil || n == 0 {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+package identity
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"landline/internal/observe"
+)
+
+// metrics are the package's counters. Those of the hot path are resolved once.
+type metrics struct {
+	registrations *prometheus.CounterVec
+	refreshes     *prometheus.CounterVec
+	endings       *prometheus.CounterVec
+	polls         *prometheus.CounterVec
+	propagation   prometheus.Observer
+
+	cached, verified, invalid, expired, revoked prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	verifications := observe.Counter(reg, "landline_identity_access_token_checks_total",
+		"Access tokens presented, by result: cached (verified before), verified, invalid, expired, revoked.", "result")
+	return &metrics{
+		registrations: observe.Counter(reg, "landline_identity_registrations_total",
+			"Calls of POST /v1/installations that were granted, by result: created, attached, cloned (a wrong credential was shown for an id; a new installation was made), reinstalled.", "result"),
+		refreshes: observe.Counter(reg, "landline_identity_refreshes_total",
+			"Refresh tokens presented, by the rule that decided: R0 not ours, R1 ended, R2 expired, R3 rotated, R4 concurrent repeat, R5 lost answer, R6 restored backup, R7 stale duplicate, R8 reused (theft alarm), R9 wrong client, R10 storage unavailable.", "rule"),
+		endings: observe.Counter(reg, "landline_identity_sessions_ended_total",
+			"Sessions that ended before their time, by reason.", "reason"),
+		polls: observe.Counter(reg, "landline_identity_revocation_polls_total",
+			"Reads of the revocations of other nodes, by result: ok, error. While they fail, only the bus tells this node of revoked sessions.", "result"),
+		propagation: observe.Histogram(reg, "landline_identity_revocation_propagation_seconds",
+			"Time from a revocation on another node until this node refuses the session's access tokens, by the nodes' clocks.",
+			[]float64{0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 30}).WithLabelValues(),
+		cached: verifications.WithLabelValues("cached"), verified: verifications.WithLabelValues("verified"),
+		invalid: verifications.WithLabelValues("invalid"), expired: verifications.WithLabelValues("expired"),
+		revoked: verifications.WithLabelValues("revoked"),
+	}
+}
+
+func (m *metrics) gauges(reg prometheus.Registerer, denied, tokens func() int, polled func() time.Duration) {
+	observe.GaugeFunc(reg, "landline_identity_denied_sessions", "Revoked sessions whose access tokens have not all expired.",
+		func() float64 { return float64(denied()) })
+	observe.GaugeFunc(reg, "landline_identity_verified_tokens", "Verified access tokens that this node remembers.",
+		func() float64 { return float64(tokens()) })
+	observe.GaugeFunc(reg, "landline_identity_revocation_age_seconds", "Time since this node last read the revocations of other nodes; more than a second means that revocations may reach it late.",
+		func() float64 { return polled().Seconds() })
+}

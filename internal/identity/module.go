@@ -1,0 +1,99 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"landline/internal/config"
+	"landline/internal/module"
+	"landline/internal/secret"
+	"landline/internal/sqldb"
+)
+
+// ensureLimit bounds the making of keys when the capability is built.
+const ensureLimit = 30 * time.Second
+
+// Capability is the line of app/modules.go.
+func Capability() module.Capability {
+	cfg := defaultConfig()
+	return module.Capability{
+		Name: "identity",
+		Sections: []config.Section{{Key: "identity", Ptr: &cfg,
+			Doc: "Installations, users, sessions and tokens."}},
+		Migrations: Migrations,
+		Queries:    []sqldb.Queries{Queries},
+		Build: func(d module.Deps) (*module.Module, error) {
+			return build(d, cfg)
+		},
+	}
+}
+
+func build(d module.Deps, cfg Config) (*module.Module, error) {
+	s, auth, err := newService(d, cfg, NewSQLStore(d.DB, d.Audit))
+	if err != nil {
+		return nil, err
+	}
+	s.registerJobs(d.Queue)
+	var stop context.CancelFunc
+	var running sync.WaitGroup
+	return &module.Module{
+		Authenticator: auth,
+		Features: []module.Feature{
+			{Name: "installations", Owner: "landline", Priority: module.Critical, Routes: s.installationRoutes},
+			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
+			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes},
+		},
+		Admin: s.adminRoutes,
+		Start: func(ctx context.Context) error {
+			if err := s.revocations.poll(ctx); err != nil {
+				return fmt.Errorf("identity: read the revoked sessions: %w", err)
+			}
+			ctx, stop = context.WithCancel(ctx)
+			running.Go(func() { s.revocations.run(ctx) })
+			return nil
+		},
+		Stop: func(context.Context) error {
+			if stop != nil {
+				stop()
+			}
+			running.Wait()
+			return nil
+		},
+	}, nil
+}
+
+// newService builds everything but the routes. Keys of the ring are made when they are not there.
+func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticator, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), ensureLimit)
+	defer cancel()
+	lifetime := cfg.AccessTokenLifetime.D() + clockSkew
+	for _, k := range []struct {
+		purpose string
+		alg     secret.Alg
+		keep    []secret.KeyOption
+	}{
+		{purposeAccess, secret.ES256, []secret.KeyOption{secret.Keep(time.Hour + 2*clockSkew)}},
+		{purposeUpstream, secret.ES256, []secret.KeyOption{secret.Keep(time.Hour)}},
+		{purposeRefresh, secret.HMAC, []secret.KeyOption{secret.Keep(cfg.Refresh.Absolute.D() + 24*time.Hour)}},
+		{purposeInstallation, secret.HMAC, nil}, // for ever: the secret is an installation's only way back
+		{purposeBootstrap, secret.HMAC, nil},
+	} {
+		if err := d.Keys.Ensure(ctx, k.purpose, k.alg, k.keep...); err != nil {
+			return nil, nil, fmt.Errorf("identity: %w", err)
+		}
+	}
+	m := newMetrics(d.Metrics)
+	access := accessTokens{keys: d.Keys, issuer: d.App.PublicURL, audience: d.App.ID, lifetime: cfg.AccessTokenLifetime.D()}
+	s := &Service{
+		store: store, keys: d.Keys, refresh: refreshTokens{d.Keys}, access: access,
+		revocations: &revocations{deny: newDenySet(), store: store, bus: d.Bus, clock: d.Clock, log: d.Log, metrics: m, lifetime: lifetime},
+		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
+		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
+	}
+	auth := newAuthenticator(access, s.revocations.deny, d.Clock, m, cfg.VerifiedTokens)
+	m.gauges(d.Metrics, func() int { return int(s.revocations.deny.count.Load()) }, auth.verified.len, s.revocations.age)
+	return s, auth, nil
+}

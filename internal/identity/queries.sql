@@ -1,0 +1,102 @@
+-- The two inserts that decide who was first do nothing when another was; the
+-- caller reads the count of rows.
+
+-- name: InstallationInsert
+INSERT INTO installation (id, secret_key, public_key, thumbprint, bootstrap_key, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+ON CONFLICT DO NOTHING;
+
+-- name: InstallationByID
+SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at
+FROM installation WHERE id = $1;
+
+-- name: InstallationByThumbprint
+SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at
+FROM installation WHERE thumbprint = $1;
+
+-- name: InstallationByBootstrapKey
+SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at
+FROM installation WHERE bootstrap_key = $1;
+
+-- name: InstallationSeen
+UPDATE installation SET app_version = $1, app_build = $2, platform = $3, os = $4, device = $5, locale = $6, seen_at = $7 WHERE id = $8;
+
+-- name: UserInsert
+INSERT INTO app_user (id, kind, state, installation_id, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING;
+
+-- name: UserByID
+SELECT id, kind, state, installation_id, created_at FROM app_user WHERE id = $1;
+
+-- name: UserAnonymous
+SELECT id, kind, state, installation_id, created_at FROM app_user
+WHERE installation_id = $1 AND kind = 'anonymous' AND state = 'active';
+
+-- name: SessionInsert
+INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+ON CONFLICT DO NOTHING;
+
+-- name: SessionByID
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at,
+       u.id, u.kind, u.state, u.installation_id, u.created_at
+FROM session s LEFT JOIN app_user u ON u.id = s.user_id
+WHERE s.id = $1;
+
+-- name: SessionsActive
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at,
+       u.id, u.kind, u.state, u.installation_id, u.created_at
+FROM session s LEFT JOIN app_user u ON u.id = s.user_id
+WHERE s.installation_id = $1 AND s.state = 'active'
+ORDER BY s.id;
+
+-- name: SessionsOfUser
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at,
+       u.id, u.kind, u.state, u.installation_id, u.created_at
+FROM session s LEFT JOIN app_user u ON u.id = s.user_id
+WHERE s.user_id = $1
+ORDER BY s.id DESC LIMIT $2;
+
+-- name: SessionAdvance
+UPDATE session SET current = $1, previous = $2, recoveries = $3, rotated_at = $4, idle_expires_at = $5
+WHERE id = $6 AND current = $7 AND state = 'active';
+
+-- An alarm or an expiry was decided for this number; when the session has moved
+-- on since, it must be decided again.
+
+-- name: SessionEnd
+UPDATE session SET state = $1, end_reason = $2 WHERE id = $3 AND current = $4 AND state = 'active';
+
+-- name: SessionRevoke
+UPDATE session SET state = 'revoked', end_reason = $1 WHERE id = $2 AND state = 'active';
+
+-- name: RevocationInsert
+INSERT INTO session_revocation (session_id, reason, revoked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: RevocationsAfter
+SELECT session_id, revoked_at FROM session_revocation
+WHERE (revoked_at, session_id) > ($1, $2)
+ORDER BY revoked_at, session_id LIMIT $3;
+
+-- name: ProofInsert
+INSERT INTO proof_seen (id, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- name: RestoreWindow
+SELECT until FROM restore_window WHERE id = 1;
+
+-- name: RestoreWindowSet
+INSERT INTO restore_window (id, declared_at, until) VALUES (1, $1, $2)
+ON CONFLICT (id) DO UPDATE SET declared_at = excluded.declared_at, until = excluded.until;
+
+-- name: CleanBootstrapKeys
+UPDATE installation SET bootstrap_key = NULL WHERE id IN
+  (SELECT id FROM installation WHERE bootstrap_key IS NOT NULL AND created_at < $1 LIMIT $2);
+
+-- name: CleanProofs
+DELETE FROM proof_seen WHERE id IN (SELECT id FROM proof_seen WHERE expires_at < $1 LIMIT $2);
+
+-- name: CleanRevocations
+DELETE FROM session_revocation WHERE session_id IN
+  (SELECT session_id FROM session_revocation WHERE revoked_at < $1 LIMIT $2);
+
+-- name: CleanSessions
+DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2);

@@ -1,0 +1,299 @@
+package identity
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"time"
+
+	"landline/internal/audit"
+	"landline/internal/clock"
+	"landline/internal/module"
+	"landline/internal/problem"
+	"landline/internal/secret"
+	"landline/internal/sqldb"
+)
+
+// Purposes of the ring's keys. The message of every MAC begins with what it is for as well.
+const (
+	purposeAccess       = "identity.access-token"
+	purposeUpstream     = "identity.upstream-token"
+	purposeRefresh      = "identity.refresh-token"
+	purposeInstallation = "identity.installation-secret"
+	purposeBootstrap    = "identity.bootstrap-key"
+)
+
+// maxTries bounds how often an operation starts again because somebody else was
+// faster; each time somebody else has made progress.
+const maxTries = 5
+
+// Service is what this capability does, without HTTP.
+type Service struct {
+	store       Store
+	keys        *secret.Ring
+	refresh     refreshTokens
+	access      accessTokens
+	revocations *revocations
+	clock       clock.Clock
+	log         *slog.Logger
+	metrics     *metrics
+	config      Config
+	app         module.App
+
+	seed     maphash.Seed
+	recorded *bounded[string, int64] // when a refusal that changes nothing was last audited
+}
+
+// Tokens are what a client gets for a session.
+type Tokens struct {
+	Access     string
+	AccessFor  time.Duration
+	Refresh    string
+	RefreshFor time.Duration
+	Scope      string
+}
+
+// Registered is a granted Registration.
+type Registered struct {
+	Created      bool // the installation is new
+	Installation Installation
+	Secret       string // "" when the installation has a key
+	User         User
+	Session      Session
+	Tokens       Tokens
+}
+
+// Register creates the installation that r describes, or finds it again. It is
+// idempotent: repeats and parallel calls get the same installation, user and
+// session (L1, L15). A wrong credential makes a new installation (L18).
+func (s *Service) Register(ctx context.Context, r Registration) (Registered, error) {
+	if r.ClientID == "" {
+		r.ClientID = s.app.ID
+	}
+	clonedFrom, unknown := "", ""
+	by, err := s.bootstrapKey(r)
+	if err != nil {
+		return Registered{}, err
+	}
+	for range maxTries {
+		if r.InstallationID != "" {
+			line, err := s.store.Line(ctx, LineKey{ID: r.InstallationID})
+			switch {
+			case errors.Is(err, sqldb.ErrNotFound):
+				clonedFrom, unknown = "", r.InstallationID
+			case err != nil:
+				return Registered{}, err
+			case s.owns(line.Installation, r):
+				got, done, err := s.attach(ctx, r, line)
+				if err != nil || done {
+					return got, err
+				}
+				continue
+			default:
+				clonedFrom = r.InstallationID
+			}
+		}
+		got, done, err := s.create(ctx, r, by, clonedFrom, unknown)
+		if err != nil || done {
+			return got, err
+		}
+		// Somebody was faster with the same key: theirs is ours.
+		line, err := s.store.Line(ctx, by)
+		if errors.Is(err, sqldb.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return Registered{}, err
+		}
+		got, done, err = s.attach(ctx, r, line)
+		if err != nil || done {
+			return got, err
+		}
+	}
+	return Registered{}, problem.New(problem.StorageUnavailable, "the installation is being changed by other requests").After(time.Second)
+}
+
+// bootstrapKey is what a repeat of r repeats. A request that shows a secret gets
+// a key of its own: if the secret turns out wrong, a copied Idempotency-Key must
+// not lead to the original (L18), and the repeat must lead to the same copy.
+func (s *Service) bootstrapKey(r Registration) (LineKey, error) {
+	if r.Proof != nil {
+		return LineKey{Thumbprint: r.Proof.Key.Thumbprint}, nil
+	}
+	message := "first launch\x00" + r.IdempotencyKey
+	if r.InstallationID != "" {
+		message = "wrong secret\x00" + r.InstallationID + "\x00" + r.Secret
+	}
+	sum, err := s.keys.BlindIndex(purposeBootstrap, []byte(message))
+	if err != nil {
+		return LineKey{}, err
+	}
+	return LineKey{BootstrapKey: base64.RawURLEncoding.EncodeToString(sum)}, nil
+}
+
+// owns reports whether r's credential is the installation's.
+func (s *Service) owns(i Installation, r Registration) bool {
+	if r.Proof != nil {
+		return i.Thumbprint != "" && r.Proof.Key.same(i.Thumbprint)
+	}
+	mac, err := base64.RawURLEncoding.Strict().DecodeString(r.Secret)
+	return err == nil && i.SecretVersion > 0 && s.keys.VerifyMAC(purposeInstallation, i.SecretVersion, secretMessage(i.ID), mac)
+}
+
+func secretMessage(installation string) []byte {
+	return []byte("installation secret\x00" + installation)
+}
+
+// create returns false when the key that identifies a repeat is taken.
+func (s *Service) create(ctx context.Context, r Registration, by LineKey, clonedFrom, unknown string) (Registered, bool, error) {
+	now := s.now()
+	i := Installation{ID: newInstallationID(), ClonedFrom: clonedFrom, App: r.App, CreatedAt: now, SeenAt: now, BootstrapKey: by.BootstrapKey}
+	methods := methodSecret
+	if r.Proof != nil {
+		i.PublicKey, i.Thumbprint, methods = r.Proof.Key.JWK, r.Proof.Key.Thumbprint, methodKey
+	} else {
+		var err error
+		if i.SecretVersion, _, err = s.keys.MAC(purposeInstallation, secretMessage(i.ID)); err != nil {
+			return Registered{}, false, err
+		}
+	}
+	u := newUser(i.ID, now)
+	session, err := s.beginSession(u, i.ID, r.ClientID, methods, now)
+	if err != nil {
+		return Registered{}, false, err
+	}
+	c := Change{Installation: &i, Proof: r.Proof, User: &u, Session: &session}
+	result := "created"
+	switch {
+	case clonedFrom != "":
+		result = "cloned"
+		c.Audit = []audit.Entry{installationEntry(ctx, i.ID, "installation.clone", clonedFrom, "the id was shown with a wrong credential", i.ID)}
+	case unknown != "":
+		c.Audit = []audit.Entry{installationEntry(ctx, i.ID, "installation.create", i.ID, "the id shown is not known: "+unknown, u.ID)}
+	case s.config.AuditInstallations:
+		c.Audit = []audit.Entry{installationEntry(ctx, i.ID, "installation.create", i.ID, "", u.ID)}
+	}
+	done, err := s.store.Apply(ctx, c)
+	if err != nil || !done {
+		return Registered{}, false, proofError(err)
+	}
+	s.metrics.registrations.WithLabelValues(result).Inc()
+	got, err := s.registered(i, Grant{session, u}, true, now)
+	return got, err == nil, err
+}
+
+// attach gives the installation's anonymous user a session: the one it has, or
+// a new one (L19). It returns false when the line changed meanwhile.
+func (s *Service) attach(ctx context.Context, r Registration, line Line) (Registered, bool, error) {
+	now := s.now()
+	c := Change{Proof: r.Proof}
+	if seen, changed := line.Installation.seen(r.App, now); changed {
+		c.Seen, line.Installation = &seen, seen
+	}
+	var ended []Revocation
+	grant := Grant{User: line.Anonymous}
+	for _, g := range line.Active {
+		switch {
+		case g.User.ID == line.Anonymous.ID && !now.After(g.Session.RefreshExpiresAt()):
+			grant = g
+		case g.User.ID == line.Anonymous.ID:
+			after := g.Session
+			after.State, after.EndReason = SessionExpired, ReasonExpiredIdle
+			c.Update = &Update{Before: g.Session, After: after, At: now}
+		case r.Reinstalled && g.User.Kind == Account:
+			c.End = append(c.End, Ending{SessionID: g.Session.ID, Reason: ReasonReinstalled, At: now})
+			c.Audit = append(c.Audit, installationEntry(ctx, line.Installation.ID, "session.revoke", g.Session.ID, string(ReasonReinstalled), ""))
+			ended = append(ended, Revocation{SessionID: g.Session.ID, At: now})
+		}
+	}
+	if grant.User.ID == "" {
+		grant.User = newUser(line.Installation.ID, now)
+		c.User = &grant.User
+		c.Audit = append(c.Audit, installationEntry(ctx, line.Installation.ID, "user.create", grant.User.ID, "", ""))
+	}
+	if grant.Session.ID == "" {
+		methods := methodSecret
+		if r.Proof != nil {
+			methods = methodKey
+		}
+		session, err := s.beginSession(grant.User, line.Installation.ID, r.ClientID, methods, now)
+		if err != nil {
+			return Registered{}, false, err
+		}
+		grant.Session, c.Session = session, &session
+		c.Audit = append(c.Audit, installationEntry(ctx, line.Installation.ID, "session.create", session.ID, "the installation proved itself", grant.User.ID))
+	}
+	if c.Proof != nil || c.Seen != nil || c.User != nil || c.Session != nil || len(c.End) > 0 {
+		if done, err := s.store.Apply(ctx, c); err != nil || !done {
+			return Registered{}, false, proofError(err)
+		}
+	}
+	s.revocations.announce(ctx, ended...)
+	s.metrics.endings.WithLabelValues(string(ReasonReinstalled)).Add(float64(len(ended)))
+	result := "attached"
+	if len(ended) > 0 {
+		result = "reinstalled"
+	}
+	s.metrics.registrations.WithLabelValues(result).Inc()
+	got, err := s.registered(line.Installation, grant, false, now)
+	return got, err == nil, err
+}
+
+func (s *Service) beginSession(u User, installation, client, methods string, now time.Time) (Session, error) {
+	session := newSession(u, installation, client, methods, now, s.config.policy())
+	var err error
+	session.KeyVersion, _, err = s.keys.MAC(purposeRefresh, refreshMessage(session.ID, session.Current))
+	return session, err
+}
+
+func (s *Service) registered(i Installation, g Grant, created bool, now time.Time) (Registered, error) {
+	out := Registered{Created: created, Installation: i, User: g.User, Session: g.Session}
+	if i.SecretVersion > 0 {
+		mac, err := s.keys.MACWith(purposeInstallation, i.SecretVersion, secretMessage(i.ID))
+		if err != nil {
+			return out, err
+		}
+		out.Secret = base64.RawURLEncoding.EncodeToString(mac)
+	}
+	var err error
+	out.Tokens, err = s.tokens(g, g.Session.Scope, now)
+	return out, err
+}
+
+func (s *Service) tokens(g Grant, scope string, now time.Time) (t Tokens, err error) {
+	if t.Refresh, err = s.refresh.current(g.Session); err != nil {
+		return t, err
+	}
+	t.RefreshFor, t.Scope = max(0, g.Session.RefreshExpiresAt().Sub(now)), scope
+	t.Access, t.AccessFor, err = s.access.issue(g.Session, g.User, scope, now)
+	return t, err
+}
+
+// now is in milliseconds, as times are stored, so that what is decided before
+// and after a round trip to the store is the same.
+func (s *Service) now() time.Time { return s.clock.Now().UTC().Truncate(time.Millisecond) }
+
+func proofError(err error) error {
+	if errors.Is(err, ErrProofSpent) {
+		return invalidProof("it has been used before; make a fresh one with a new jti for each request")
+	}
+	return err
+}
+
+func invalidProof(why string) error {
+	return problem.New(problem.InstallationProofInvalid, "the proof is not accepted: %s", why).With("recoverable", recoverInstallation)
+}
+
+// installationEntry records what an installation without a session did.
+func installationEntry(ctx context.Context, installation, action, target, reason, made string) audit.Entry {
+	e := audit.Entry{
+		Actor:  audit.Actor{Type: audit.TypeInstallation, ID: installation, IP: audit.ActorFrom(ctx).IP},
+		Action: action, Target: target, Reason: reason,
+	}
+	if made != "" {
+		e.After = map[string]string{"id": made}
+	}
+	return e
+}

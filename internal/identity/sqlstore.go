@@ -1,0 +1,272 @@
+package identity
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"io/fs"
+	"time"
+
+	"landline/internal/audit"
+	"landline/internal/sqldb"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+//go:embed queries.sql
+var queriesSQL string
+
+// Migrations make the tables of this package.
+var Migrations = sqldb.Migrations{Module: "identity", FS: sub(migrationFiles, "migrations")}
+
+// Queries are every statement of this package.
+var Queries = sqldb.MustParse(queriesSQL)
+
+func sub(f fs.FS, dir string) fs.FS {
+	s, err := fs.Sub(f, dir)
+	if err != nil {
+		panic(err) // the directory's name is a constant
+	}
+	return s
+}
+
+// SQLStore is Store on SQLite or PostgreSQL.
+type SQLStore struct {
+	db    *sqldb.DB
+	audit *audit.Log
+}
+
+var _ Store = (*SQLStore)(nil)
+
+// NewSQLStore returns the store kept in db; Migrations and those of audit must have run.
+func NewSQLStore(db *sqldb.DB, log *audit.Log) *SQLStore { return &SQLStore{db: db, audit: log} }
+
+// errUnmet rolls a Change back whose condition does not hold.
+var errUnmet = errors.New("a condition of the change does not hold")
+
+// Apply is Store.Apply. The order matters: what decides a race comes first, and
+// old sessions end before a new one takes their place in the unique index.
+func (s *SQLStore) Apply(ctx context.Context, c Change) (bool, error) {
+	err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		w := writer{ctx: ctx, tx: tx}
+		if c.Installation != nil {
+			w.installation(c.Installation)
+		}
+		if c.Proof != nil && w.err == nil {
+			w.one("ProofInsert", c.Proof.ID, sqldb.Millis(c.Proof.Expires))
+			if errors.Is(w.err, errUnmet) {
+				return ErrProofSpent
+			}
+		}
+		if i := c.Seen; i != nil {
+			w.one("InstallationSeen", i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.SeenAt), i.ID)
+		}
+		for _, e := range c.End {
+			w.one("SessionRevoke", string(e.Reason), e.SessionID)
+			w.revocation(e)
+		}
+		if c.Update != nil {
+			w.update(c.Update)
+		}
+		if u := c.User; u != nil {
+			w.one("UserInsert", u.ID, string(u.Kind), string(u.State), orNull(u.InstallationID), sqldb.Millis(u.CreatedAt))
+		}
+		if c.Session != nil {
+			w.session(c.Session)
+		}
+		if c.Restore != nil {
+			w.one("RestoreWindowSet", sqldb.Millis(c.Restore.From), sqldb.Millis(c.Restore.Until))
+		}
+		for _, e := range c.Audit {
+			if w.err == nil {
+				w.err = s.audit.Record(ctx, tx, e)
+			}
+		}
+		return w.err
+	})
+	if errors.Is(err, errUnmet) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// writer runs statements until one fails.
+type writer struct {
+	ctx context.Context
+	tx  *sqldb.Tx
+	err error
+}
+
+// one runs a statement that must touch one row.
+func (w *writer) one(query string, args ...any) {
+	if w.err != nil {
+		return
+	}
+	result, err := w.tx.ExecContext(w.ctx, Queries.Get(query), args...)
+	if err != nil {
+		w.err = err
+		return
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n != 1 {
+		err = errUnmet
+	}
+	w.err = err
+}
+
+func (w *writer) installation(i *Installation) {
+	w.one("InstallationInsert", i.ID, i.SecretVersion, i.PublicKey, orNull(i.Thumbprint), orNull(i.BootstrapKey), orNull(i.ClonedFrom),
+		i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.CreatedAt), sqldb.Millis(i.SeenAt))
+}
+
+func (w *writer) session(s *Session) {
+	w.one("SessionInsert", s.ID, s.UserID, s.InstallationID, s.ClientID, string(s.State), string(s.EndReason), s.KeyVersion,
+		s.Current, s.Previous, s.Recoveries, sqldb.Millis(s.RotatedAt), sqldb.Millis(s.CreatedAt), sqldb.Millis(s.AuthTime),
+		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt))
+}
+
+func (w *writer) update(u *Update) {
+	a := u.After
+	if a.State == SessionActive {
+		w.one("SessionAdvance", a.Current, a.Previous, a.Recoveries, sqldb.Millis(a.RotatedAt), sqldb.Millis(a.IdleExpiresAt), a.ID, u.Before.Current)
+		return
+	}
+	w.one("SessionEnd", string(a.State), string(a.EndReason), a.ID, u.Before.Current)
+	if a.State == SessionRevoked {
+		w.revocation(Ending{SessionID: a.ID, Reason: a.EndReason, At: u.At})
+	}
+}
+
+// revocation is not a condition: a session can have been recorded before a restore brought it back.
+func (w *writer) revocation(e Ending) {
+	if w.err == nil {
+		_, w.err = w.tx.ExecContext(w.ctx, Queries.Get("RevocationInsert"), e.SessionID, string(e.Reason), sqldb.Millis(e.At))
+	}
+}
+
+// Line is Store.Line, from one snapshot.
+func (s *SQLStore) Line(ctx context.Context, by LineKey) (l Line, err error) {
+	query, arg := "InstallationByID", by.ID
+	switch {
+	case by.Thumbprint != "":
+		query, arg = "InstallationByThumbprint", by.Thumbprint
+	case by.BootstrapKey != "":
+		query, arg = "InstallationByBootstrapKey", by.BootstrapKey
+	}
+	err = s.db.ReadSnapshot(ctx, func(ctx context.Context, q sqldb.Querier) error {
+		var err error
+		if l.Installation, err = scanInstallation(q.QueryRowContext(ctx, Queries.Get(query), arg)); err != nil {
+			return err
+		}
+		l.Anonymous, err = scanUser(q.QueryRowContext(ctx, Queries.Get("UserAnonymous"), l.Installation.ID))
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		l.Active, err = grants(ctx, q, "SessionsActive", l.Installation.ID)
+		return err
+	})
+	return l, err
+}
+
+// Session is Store.Session.
+func (s *SQLStore) Session(ctx context.Context, id string) (g Grant, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
+		g, err = scanGrant(q.QueryRowContext(ctx, Queries.Get("SessionByID"), id))
+		return err
+	})
+	return g, err
+}
+
+// SessionsOf is Store.SessionsOf.
+func (s *SQLStore) SessionsOf(ctx context.Context, userID string, limit int) (all []Grant, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
+		all, err = grants(ctx, q, "SessionsOfUser", userID, limit)
+		return err
+	})
+	return all, err
+}
+
+// User is Store.User.
+func (s *SQLStore) User(ctx context.Context, id string) (u User, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
+		u, err = scanUser(q.QueryRowContext(ctx, Queries.Get("UserByID"), id))
+		return err
+	})
+	return u, err
+}
+
+// Installation is Store.Installation.
+func (s *SQLStore) Installation(ctx context.Context, id string) (i Installation, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
+		i, err = scanInstallation(q.QueryRowContext(ctx, Queries.Get("InstallationByID"), id))
+		return err
+	})
+	return i, err
+}
+
+// Revocations is Store.Revocations.
+func (s *SQLStore) Revocations(ctx context.Context, after Revocation, limit int) (all []Revocation, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
+		all = nil
+		rows, err := q.QueryContext(ctx, Queries.Get("RevocationsAfter"), sqldb.Millis(after.At), after.SessionID, limit)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var r Revocation
+			var at int64
+			if err := rows.Scan(&r.SessionID, &at); err != nil {
+				return err
+			}
+			r.At = sqldb.Time(at)
+			all = append(all, r)
+		}
+		return rows.Err()
+	})
+	return all, err
+}
+
+// RestoreUntil is Store.RestoreUntil.
+func (s *SQLStore) RestoreUntil(ctx context.Context) (until time.Time, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
+		var ms int64
+		err := q.QueryRowContext(ctx, Queries.Get("RestoreWindow")).Scan(&ms)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		until = sqldb.Time(ms)
+		return err
+	})
+	return until, err
+}
+
+// Clean is Store.Clean. Each kind is a transaction of its own, so that none holds the others up.
+func (s *SQLStore) Clean(ctx context.Context, before Retention, limit int) (total int64, err error) {
+	for _, step := range []struct {
+		query string
+		than  time.Time
+	}{
+		{"CleanBootstrapKeys", before.BootstrapKeys}, {"CleanProofs", before.Proofs},
+		{"CleanRevocations", before.Revocations}, {"CleanSessions", before.Sessions},
+	} {
+		var n int64
+		err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+			result, err := tx.ExecContext(ctx, Queries.Get(step.query), sqldb.Millis(step.than), limit)
+			if err != nil {
+				return err
+			}
+			n, err = result.RowsAffected()
+			return err
+		})
+		if err != nil {
+			return total, err
+		}
+		total += n
+	}
+	return total, nil
+}
+
+func orNull(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
