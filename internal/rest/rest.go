@@ -44,7 +44,13 @@ func Config(title, version string) huma.Config {
 	Install()
 	c := huma.DefaultConfig(title, version)
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
-	c.CreateHooks, c.Transformers = nil, nil
+	c.CreateHooks = nil
+	c.Transformers = []huma.Transformer{func(ctx huma.Context, _ string, v any) (any, error) {
+		if f, ok := v.(*failure); ok && f.body == nil {
+			f.send(ctx) // made by huma.NewError, which knows no request
+		}
+		return v, nil
+	}}
 	c.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}
 	return c
 }
