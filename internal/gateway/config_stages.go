@@ -81,9 +81,10 @@ const (
 
 // IdempotencyConfig says how a feature's writes honour Idempotency-Key
 // (draft-ietf-httpapi-idempotency-key-header). Without it the key is passed on
-// and not looked at. It concerns POST, PUT, PATCH and DELETE.
+// and not looked at. It concerns POST, PUT, PATCH and DELETE; other methods
+// write nothing, and a key on them is passed on and not looked at.
 type IdempotencyConfig struct {
-	Required          bool            `yaml:"required" doc:"a write without a key is refused with 400 idempotency_key_missing"`
+	Required          bool            `yaml:"required" doc:"a POST or PATCH without a key is refused with 400 idempotency_key_missing; PUT and DELETE, which HTTP defines as idempotent, may go without"`
 	Keep              config.Duration `yaml:"keep" doc:"how long a key and its answer are kept, counted from the first attempt" example:"24h"`
 	UnknownOutcome    string          `yaml:"unknown_outcome" enum:"conflict,forward" doc:"what a retry meets when the first attempt was cut off after it may have reached the upstream, or its node died: conflict answers 409 idempotency_outcome_unknown and never executes twice; forward executes again with the same key, for upstreams that honour it themselves"`
 	StoreServerErrors bool            `yaml:"store_server_errors" doc:"keep an upstream's 5xx answer as the outcome as well; otherwise the key is set free and a retry executes again"`

@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+
+	"landline/internal/module"
+	"landline/internal/problem"
+)
+
+// authenticate verifies the request's access token. It returns nil, nil when
+// the request has no Authorization header at all.
+func authenticate(o *Options, r *http.Request) (*module.Principal, error) {
+	values, sent := r.Header["Authorization"]
+	switch {
+	case !sent || len(values) == 0:
+		return nil, nil
+	case len(values) > 1:
+		return nil, problem.New(problem.TokenInvalid, "the request has more than one Authorization header")
+	case strings.TrimSpace(values[0]) == "":
+		return nil, problem.New(problem.TokenInvalid, "the Authorization header is empty; leave it out to call without a token")
+	case o.Auth == nil:
+		return nil, problem.New(problem.TokenInvalid, "no access tokens are issued here; call without an Authorization header")
+	}
+	p, err := o.Auth.Authenticate(r)
+	if err == nil && p == nil {
+		err = problem.New(problem.TokenInvalid, "the Authorization header holds no access token")
+	}
+	return p, err
+}
+
+// authenticateStage finds out who calls. A bad Authorization header is refused
+// on every route: whoever sends one wants to be known, and an answer as to a
+// stranger would look like lost data.
+func authenticateStage(o *Options, rt *Route) Stage {
+	needed := rt.Auth != module.AuthNone
+	inProcess := rt.Upstream == ""
+	return func(next Handler) Handler {
+		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			if x.Principal == nil { // the limit stage may have asked already
+				p, err := authenticate(o, r)
+				if err != nil {
+					return err
+				}
+				x.Principal = p
+			}
+			if x.Principal == nil {
+				if needed {
+					return problem.New(problem.TokenMissing, "send an access token in the Authorization header")
+				}
+				return next(x, w, r)
+			}
+			if inProcess {
+				r = r.WithContext(module.WithPrincipal(r.Context(), x.Principal))
+			}
+			return next(x, w, r)
+		}
+	}
+}
+
+// authoriseStage decides whether who calls may: an account where the route asks
+// for one, and the very user that the request was made for where Expect-User
+// says so (a write that waited in an offline queue while another person signed in).
+func authoriseStage(_ *Options, rt *Route) Stage {
+	return func(next Handler) Handler {
+		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			if rt.Auth == module.AuthAccount && (x.Principal == nil || x.Principal.Anonymous) {
+				return problem.New(problem.AccountRequired, "this needs a signed-in account; the user is anonymous")
+			}
+			if expected, sent := r.Header["Expect-User"]; sent {
+				if err := expectUser(expected, x.Principal); err != nil {
+					return err
+				}
+			}
+			return next(x, w, r)
+		}
+	}
+}
+
+func expectUser(values []string, p *module.Principal) error {
+	switch {
+	case len(values) != 1 || strings.TrimSpace(values[0]) == "":
+		return problem.New(problem.InvalidRequest, "Expect-User must name one user id")
+	case p == nil:
+		return problem.New(problem.TokenMissing, "the request has Expect-User but no access token: nobody is signed in")
+	case strings.TrimSpace(values[0]) != p.UserID:
+		return problem.New(problem.WrongUser, "the request was made for another user than the one who is signed in; nothing was executed")
+	}
+	return nil
+}

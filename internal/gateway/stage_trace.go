@@ -1,0 +1,357 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"landline/internal/observe"
+	"landline/internal/problem"
+)
+
+// Bounds of the trace context that is carried on to upstreams.
+const (
+	maxTracestate = 512  // W3C Trace Context §3.3.1.5
+	maxBaggage    = 8192 // W3C Baggage §3.3.2
+)
+
+// traceStage is the frame around every request: it gives the request its place
+// in a trace, answers errors with problems, and then tells what happened: one
+// line in the access log, the metrics, a span for us and one for the upstream.
+//
+// A caller's trace id is taken over, from traceparent or else from Sentry's
+// sentry-trace; its sampled flag is a hint (observe.Tracer.Sampled). An error
+// after the first byte of an answer, and a panic, abort the connection.
+func traceStage(o *Options, m *metrics, rt *Route) Stage {
+	t := &tracer{o: o, m: m.route(rt), rt: rt}
+	if rt.Policy != nil && rt.Policy.Idempotency != nil {
+		t.keyed, t.keyRequired = true, rt.Policy.Idempotency.Required
+	}
+	return func(next Handler) Handler {
+		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			s := &observed{began: time.Now()}
+			s.w = responseWriter{ResponseWriter: w, x: x}
+			t.join(x, r)
+			h := w.Header()
+			h["Landline-Trace-Id"] = []string{x.TraceID}
+			ctx := observe.WithSampledTrace(r.Context(), x.TraceID, x.SpanID, x.Sampled)
+			if o.Development {
+				ctx = problem.WithDebug(ctx)
+			}
+			s.ctx = ctx
+			r = r.WithContext(ctx)
+			if r.Body != nil && r.Body != http.NoBody {
+				s.body.ReadCloser = r.Body
+				r.Body = &s.body
+			}
+			t.m.inFlight.Inc()
+			defer func() { // also when a panic passes
+				t.m.inFlight.Dec()
+				t.tell(x, s, r)
+			}()
+			s.aborted = true
+			if err := next(x, &s.w, r); err != nil {
+				s.err = err
+				p := problem.From(err)
+				x.ErrorCode = string(p.Code)
+				if s.w.started() {
+					panic(http.ErrAbortHandler)
+				}
+				problem.Write(&s.w, r, p)
+			}
+			s.aborted = false
+			return nil
+		}
+	}
+}
+
+type tracer struct {
+	o           *Options
+	m           *routeMetrics
+	rt          *Route
+	keyed       bool // the route honours Idempotency-Key
+	keyRequired bool
+}
+
+// observed is what the stage keeps of one request, in one piece of memory.
+type observed struct {
+	w       responseWriter
+	body    countingBody
+	ctx     context.Context //nolint:containedctx // lives as long as the request
+	began   time.Time       // monotonic, unlike the Exchange's clock under test
+	err     error
+	aborted bool
+}
+
+// join finds the request's trace, or begins one.
+func (t *tracer) join(x *Exchange, r *http.Request) {
+	hint := false
+	if v := r.Header["Traceparent"]; len(v) == 1 {
+		x.TraceID, x.ParentSpanID, hint, _ = observe.ParseTraceparent(v[0])
+	}
+	if x.TraceID == "" {
+		// tracestate belongs to a traceparent: without a valid one it means nothing.
+		delete(r.Header, "Tracestate")
+		if v := r.Header["Sentry-Trace"]; len(v) == 1 {
+			x.TraceID, x.ParentSpanID, hint, _ = observe.ParseSentryTrace(v[0])
+		}
+	}
+	if x.TraceID == "" {
+		x.TraceID = observe.NewTraceID()
+	}
+	x.SpanID = observe.NewSpanID()
+	x.Sampled = t.o.Tracer.Sampled(x.TraceID, hint)
+	if !t.o.Tracer.Enabled() {
+		x.Sampled = hint // we record nothing; what comes after us decides for itself
+	}
+	bound(r.Header, "Tracestate", maxTracestate)
+	bound(r.Header, "Baggage", maxBaggage)
+}
+
+// bound drops a header that is longer than its standard lets anyone rely on.
+func bound(h http.Header, name string, most int) {
+	n := 0
+	for _, v := range h[name] {
+		n += len(v)
+	}
+	if n > most {
+		delete(h, name)
+	}
+}
+
+// tell counts, logs and records a request that is over.
+func (t *tracer) tell(x *Exchange, s *observed, r *http.Request) {
+	took := time.Since(s.began)
+	if s.w.status == 0 && !s.aborted && !s.w.hijacked {
+		s.w.status = http.StatusOK // what net/http sends for a handler that wrote nothing
+	}
+	replayed := len(s.w.Header()["Idempotent-Replayed"]) > 0
+	t.count(x, s, r, took, replayed)
+	t.log(x, s, r, took, replayed)
+	if x.Sampled && t.o.Tracer.Enabled() {
+		t.record(x, s, r, took)
+	}
+}
+
+func (t *tracer) count(x *Exchange, s *observed, r *http.Request, took time.Duration, replayed bool) {
+	c := t.m.counted(r.Method, s.w.status)
+	c.total.Inc()
+	c.duration.Observe(took.Seconds())
+	version, platform := "unknown", "unknown"
+	if x.Client != nil {
+		if x.Client.Version != "" {
+			version = t.m.all.versions.Value(x.Client.Version)
+		}
+		if x.Client.Platform != "" {
+			platform = t.m.all.platforms.Value(x.Client.Platform)
+		}
+	}
+	t.m.clients.WithLabelValues(version, platform).Inc()
+	if s.body.bytes > 0 {
+		t.m.received.Add(float64(s.body.bytes))
+	}
+	if s.w.bytes > 0 {
+		t.m.sent.Add(float64(s.w.bytes))
+	}
+	if x.Upstream != "" && x.UpstreamMS > 0 {
+		t.m.upstream.WithLabelValues(x.Upstream, x.Target).Observe(x.UpstreamMS.Seconds())
+	}
+	if x.Degraded != "" {
+		t.m.degraded.WithLabelValues(x.Degraded).Inc()
+	}
+	if x.ErrorCode != "" {
+		t.m.problems.WithLabelValues(x.ErrorCode).Inc()
+		t.countLimits(x, s.err)
+	}
+	if t.keyed {
+		if outcome := idempotencyOutcome(x.ErrorCode, r, replayed); outcome != "" {
+			t.m.idempotency.WithLabelValues(outcome).Inc()
+		}
+	}
+}
+
+func (t *tracer) countLimits(x *Exchange, err error) {
+	var p *problem.Error
+	if x.ErrorCode != string(problem.RateLimited) || !errors.As(err, &p) {
+		return
+	}
+	names, _ := p.Extra[violated].([]string)
+	for _, name := range names {
+		t.m.limited.WithLabelValues(name).Inc()
+	}
+}
+
+// idempotencyOutcome is how a keyed write ended, "" for a request that the
+// idempotency stage had nothing to say about.
+func idempotencyOutcome(code string, r *http.Request, replayed bool) string {
+	switch problem.Code(code) {
+	case problem.IdempotencyKeyMissing:
+		return "missing"
+	case problem.IdempotencyKeyInvalid:
+		return "invalid"
+	case problem.IdempotencyInFlight:
+		return "in_flight"
+	case problem.IdempotencyKeyReused:
+		return "reused"
+	case problem.IdempotencyOutcomeUnknown:
+		return "unknown"
+	}
+	switch {
+	case replayed:
+		return "replayed"
+	case code == "" && honoursKey(r.Method) && len(r.Header["Idempotency-Key"]) > 0:
+		return "executed"
+	}
+	return ""
+}
+
+// log writes the access log's line. It has names, ids and sizes; never values
+// of the query string, tokens or cookies.
+func (t *tracer) log(x *Exchange, s *observed, r *http.Request, took time.Duration, replayed bool) {
+	level := slog.LevelInfo
+	switch {
+	case x.ErrorCode == string(problem.Internal):
+		level = slog.LevelError
+	case s.w.status >= 500 || s.aborted && !errors.Is(s.err, errClientGone):
+		level = slog.LevelWarn
+	}
+	if !t.o.Log.Enabled(s.ctx, level) {
+		return
+	}
+	a := make(attrs, 0, 32)
+	a.text("method", r.Method)
+	a.text("route", t.rt.Match)
+	a.text("feature", t.rt.Feature)
+	a.text("owner", t.rt.Owner)
+	a.text("api_version", t.rt.APIVersion)
+	a = append(a, slog.Int("status", s.w.status))
+	a.text("code", x.ErrorCode)
+	a = append(a, slog.Float64("duration_ms", millis(took)), slog.Int64("bytes_in", s.body.bytes), slog.Int64("bytes_out", s.w.bytes))
+	if x.Upstream != "" {
+		a.text("upstream", x.Upstream)
+		a.text("target", x.Target)
+		a = append(a, slog.Float64("upstream_ms", millis(x.UpstreamMS)))
+	}
+	a.text("client_ip", x.ClientIP)
+	if c := x.Client; c != nil {
+		a.text("app", c.App)
+		a.text("app_version", c.Version)
+		if c.Build != 0 {
+			a = append(a, slog.Int64("build", c.Build))
+		}
+		a.text("platform", c.Platform)
+		a.text("os", c.OS)
+		a.text("device", c.Device)
+	}
+	if p := x.Principal; p != nil {
+		a.text("installation_id", p.InstallationID)
+		a.text("user_id", p.UserID)
+		a.text("session_id", p.SessionID)
+	}
+	a.text("span_id", x.SpanID)
+	a.text("degraded", x.Degraded)
+	if replayed {
+		a = append(a, slog.Bool("replayed", true))
+	}
+	if s.aborted {
+		a = append(a, slog.Bool("aborted", true))
+	}
+	a.text("http_version", strings.TrimPrefix(r.Proto, "HTTP/"))
+	if err := s.reason(x); err != nil {
+		a.text("error", err.Error())
+	}
+	t.o.Log.LogAttrs(s.ctx, level, "request", a...) // the trace id comes from the context
+}
+
+// reason is why the answer is not the one that was asked for, nil if it is.
+func (s *observed) reason(x *Exchange) error {
+	if s.err != nil {
+		return s.err
+	}
+	return x.Cause
+}
+
+type attrs []slog.Attr
+
+// text adds an attribute unless it is empty.
+func (a *attrs) text(key, value string) {
+	if value != "" {
+		*a = append(*a, slog.String(key, value))
+	}
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
+
+// record sends the spans, named as the OpenTelemetry conventions for HTTP do.
+// The upstream's spans are children of ours, as the traceparent it got says.
+func (t *tracer) record(x *Exchange, s *observed, r *http.Request, took time.Duration) {
+	end := s.began.Add(took)
+	name := t.rt.Match
+	if t.rt.Method == "" {
+		name = r.Method + " " + t.rt.Match
+	}
+	failed := ""
+	if s.w.status >= 500 || s.aborted {
+		failed = x.ErrorCode
+		if failed == "" {
+			failed = "status " + strconv.Itoa(s.w.status)
+		}
+	}
+	_, path, _ := strings.Cut(name, " ")
+	list := []observe.Attr{
+		{Key: "http.request.method", Value: r.Method},
+		{Key: "http.route", Value: path},
+		{Key: "http.response.status_code", Value: s.w.status},
+		{Key: "http.response.body.size", Value: s.w.bytes},
+		{Key: "network.protocol.version", Value: strings.TrimPrefix(r.Proto, "HTTP/")},
+		{Key: "landline.feature", Value: t.rt.Feature},
+	}
+	add := func(key, value string) {
+		if value != "" {
+			list = append(list, observe.Attr{Key: key, Value: value})
+		}
+	}
+	add("landline.owner", t.rt.Owner)
+	add("landline.api_version", t.rt.APIVersion)
+	add("landline.degraded", x.Degraded)
+	add("error.type", x.ErrorCode)
+	if c := x.Client; c != nil {
+		add("landline.app.version", c.Version)
+		add("os.name", c.Platform)
+		add("os.version", c.OS)
+		add("device.model.identifier", c.Device)
+	}
+	if p := x.Principal; p != nil {
+		add("app.installation.id", p.InstallationID)
+		add("user.id", p.UserID)
+		add("session.id", p.SessionID)
+	}
+	t.o.Tracer.Record(observe.Span{
+		TraceID: x.TraceID, SpanID: x.SpanID, ParentSpanID: x.ParentSpanID,
+		Name: name, Kind: observe.SpanServer, Start: s.began, End: end, Attributes: list, Error: failed,
+	})
+	if x.Upstream == "" || x.UpstreamMS <= 0 {
+		return
+	}
+	if !s.w.headerAt.IsZero() {
+		end = s.w.headerAt // the upstream's header came just before ours went
+	}
+	failed = ""
+	if x.status == 0 {
+		failed = x.ErrorCode
+	}
+	t.o.Tracer.Record(observe.Span{
+		TraceID: x.TraceID, SpanID: observe.NewSpanID(), ParentSpanID: x.SpanID,
+		Name: "upstream " + x.Upstream, Kind: observe.SpanClient, Start: end.Add(-x.UpstreamMS), End: end, Error: failed,
+		Attributes: []observe.Attr{
+			{Key: "http.request.method", Value: r.Method},
+			{Key: "http.response.status_code", Value: x.status},
+			{Key: "landline.upstream", Value: x.Upstream},
+			{Key: "landline.target", Value: x.Target},
+		},
+	})
+}
