@@ -10,7 +10,7 @@ import (
 // lines for people if pretty. Secrets are redacted (see Redact). Records made
 // under a context with a trace (WithTrace) carry trace_id, at the top level
 // even inside a group.
-func NewLogger(w io.Writer, level slog.Level, pretty bool) *slog.Logger {
+func NewLogger(w io.Writer, level slog.Leveler, pretty bool) *slog.Logger {
 	var base slog.Handler
 	if pretty {
 		base = newPrettyHandler(w, level)

@@ -16,7 +16,7 @@ import (
 //
 //	15:04:05.000 INFO  ready  public=127.0.0.1:8080 took=12ms
 type prettyHandler struct {
-	level  slog.Level
+	level  slog.Leveler
 	out    *lockedWriter
 	groups []string
 	attrs  []byte // those of WithAttrs, written out
@@ -27,11 +27,11 @@ type lockedWriter struct {
 	w  io.Writer
 }
 
-func newPrettyHandler(w io.Writer, level slog.Level) *prettyHandler {
+func newPrettyHandler(w io.Writer, level slog.Leveler) *prettyHandler {
 	return &prettyHandler{level: level, out: &lockedWriter{w: w}}
 }
 
-func (h *prettyHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+func (h *prettyHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level.Level() }
 
 func (h *prettyHandler) Handle(_ context.Context, r slog.Record) error {
 	var b bytes.Buffer

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -99,6 +100,9 @@ var (
 
 // secretKey reports whether the name of an attribute says that its value is a secret.
 func secretKey(key string) bool {
+	if !slices.ContainsFunc(secretParts, func(part string) bool { return containsFold(key, part) }) {
+		return false // nearly every key of nearly every line: no allocation
+	}
 	words := splitWords(key)
 	if len(words) == 0 || len(words) > 1 && harmlessEnds[words[len(words)-1]] {
 		return false
@@ -110,6 +114,23 @@ func secretKey(key string) bool {
 	}
 	last := words[len(words)-1]
 	return secretEnds[last] || last == "apikey"
+}
+
+// secretParts are what the words below have in common: one is in every key that is a secret's.
+var secretParts = []string{"pass", "secret", "cred", "auth", "cookie", "bearer", "jwt", "otp", "dpop", "token", "proof", "dsn", "key"}
+
+// containsFold is strings.Contains for a lower-case part and any case of s.
+func containsFold(s, part string) bool {
+	for i := 0; i+len(part) <= len(s); i++ {
+		j := 0
+		for j < len(part) && (s[i+j] == part[j] || s[i+j]|0x20 == part[j]) {
+			j++
+		}
+		if j == len(part) {
+			return true
+		}
+	}
+	return false
 }
 
 // splitWords cuts "refreshToken", "refresh_token" and "Refresh-Token" into lower-case words.
