@@ -1,0 +1,217 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"landline/internal/admin"
+	"landline/internal/clock"
+	"landline/internal/config"
+	"landline/internal/gateway"
+	"landline/internal/module"
+	"landline/internal/observe"
+)
+
+// Options are what the command line says.
+type Options struct {
+	ConfigPath string // landline.yaml
+	ConfigData []byte // read instead of ConfigPath when not nil; such a configuration cannot be reloaded
+	Env        config.Env
+
+	Public, Admin, Data string // override listen.public, listen.admin and data_dir when not empty
+
+	Stdout, Stderr io.Writer
+	Version        string
+	PrettyLog      bool // short lines for people, whatever log.format says
+}
+
+// App is a built Landline, listening but not yet serving.
+type App struct {
+	options  Options
+	log      *slog.Logger
+	level    *slog.LevelVar
+	kernel   *kernel
+	modules  []*module.Module
+	gateway  *gateway.Gateway
+	admin    *admin.Server
+	public   net.Listener
+	adminLis net.Listener
+
+	reload   sync.Mutex // one reload at a time; guards settings
+	settings *Settings
+	sections []config.Section
+}
+
+// load reads the configuration into fresh Settings.
+func load(o Options) (*Settings, []config.Section, []module.Capability, error) {
+	s, all := defaults(), capabilities()
+	sections := s.sections(all)
+	var err error
+	if o.ConfigData != nil {
+		err = config.LoadBytes("landline.yaml", o.ConfigData, sections, o.Env)
+	} else {
+		err = config.Load(o.ConfigPath, sections, o.Env)
+	}
+	if err != nil {
+		return nil, nil, nil, withExit(ExitConfig, err)
+	}
+	for override, target := range map[string]*string{o.Public: &s.Listen.Public, o.Admin: &s.Listen.Admin, o.Data: &s.DataDir} {
+		if override != "" {
+			*target = override
+		}
+	}
+	return s, sections, all, nil
+}
+
+// New reads the configuration, opens storage, migrates it, and builds every
+// capability. Both listeners are bound, so that a taken address is told first;
+// nothing is accepted before Run.
+func New(ctx context.Context, o Options) (a *App, err error) {
+	s, sections, all, err := load(o)
+	if err != nil {
+		return nil, err
+	}
+	a = &App{options: o, settings: s, sections: sections, level: new(slog.LevelVar)}
+	a.setLogLevel(s.Log.Level)
+	a.log = observe.NewLogger(o.Stderr, a.level, o.PrettyLog || s.Log.Format == "text")
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
+		}
+	}()
+	if a.public, err = listen("public", s.Listen.Public); err != nil {
+		return a, err
+	}
+	if a.adminLis, err = listen("admin", s.Listen.Admin); err != nil {
+		return a, err
+	}
+	if s.App.PublicURL == "" {
+		s.App.PublicURL = "http://" + a.public.Addr().String()
+	}
+	if a.kernel, err = openKernel(ctx, s, o.Version, a.log, all); err != nil {
+		return a, err
+	}
+	if err = a.build(all); err != nil {
+		return a, err
+	}
+	return a, nil
+}
+
+// build makes the modules, the gateway with its first table, and the admin handler.
+func (a *App) build(all []module.Capability) error {
+	s, k := a.settings, a.kernel
+	product := module.App{ID: s.App.ID, Name: s.App.Name, PublicURL: s.App.PublicURL}
+	var auth module.Authenticator
+	for _, c := range all {
+		m, err := c.Build(k.deps(s, product))
+		if err != nil {
+			return fmt.Errorf("%s: %w", c.Name, err)
+		}
+		a.modules = append(a.modules, m)
+		if m.Authenticator != nil {
+			auth = m.Authenticator
+		}
+	}
+	var err error
+	a.gateway, err = gateway.New(gateway.Options{
+		App: product, Development: s.Profile == Development, DB: k.db, Bus: k.bus, KV: k.kv, Clock: clock.System,
+		Log: a.log, Registry: k.registry, Tracer: k.tracer, Auth: auth, Health: k.health, TrustedProxies: s.trustedProxies(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := a.gateway.Apply(s.Gateway, a.modules); err != nil {
+		return withExit(ExitConfig, err)
+	}
+	a.registerJobs()
+	a.admin, err = admin.New(admin.Options{
+		DB: k.db, Audit: k.audit, Ring: k.ring, Clock: clock.System, Log: a.log, Registry: k.registry, Health: k.health,
+		Development: s.Profile == Development, Version: a.options.Version,
+		Reload: a.Reload, Validate: a.validate, PrintConfig: a.printConfig,
+		Features:  a.featureStatus,
+		Upstreams: a.upstreamStatus,
+		Queue:     k.queue, Modules: a.modules,
+	})
+	return err
+}
+
+// abandon closes what New had opened before it failed.
+func (a *App) abandon(ctx context.Context) error {
+	var errs []error
+	for _, l := range []net.Listener{a.public, a.adminLis} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	if a.kernel != nil {
+		errs = append(errs, a.kernel.close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// PublicAddr is where the public listener is bound.
+func (a *App) PublicAddr() net.Addr { return a.public.Addr() }
+
+// AdminAddr is where the admin listener is bound.
+func (a *App) AdminAddr() net.Addr { return a.adminLis.Addr() }
+
+// Run serves until ctx ends or a listener fails, then drains.
+func (a *App) Run(ctx context.Context) error {
+	public := a.gateway.Server()
+	adminServer := &http.Server{
+		Handler: a.admin.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
+	}
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	if err := a.start(background); err != nil {
+		return errors.Join(err, a.abandon(background))
+	}
+	failed := make(chan error, 2)
+	serve := func(name string, srv *http.Server, l net.Listener) {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			failed <- fmt.Errorf("%s listener: %w", name, err)
+		}
+	}
+	go serve("public", public, a.public)
+	go serve("admin", adminServer, a.adminLis)
+	a.kernel.health.SetReady(true)
+	if _, err := fmt.Fprintf(a.options.Stdout, "ready public=%s admin=%s\n", a.PublicAddr(), a.AdminAddr()); err != nil {
+		a.log.Warn("cannot say ready on standard output", "error", err)
+	}
+	a.log.Info("ready", "public", a.PublicAddr().String(), "admin", a.AdminAddr().String(), "version", a.options.Version,
+		"profile", a.settings.Profile, "database", a.kernel.db.Engine())
+
+	var cause error
+	select {
+	case <-ctx.Done():
+	case cause = <-failed:
+	}
+	return errors.Join(cause, a.drain(background, public, adminServer))
+}
+
+// start begins the queue's and the modules' background work.
+func (a *App) start(ctx context.Context) error {
+	for _, m := range a.modules {
+		if m.Start != nil {
+			if err := m.Start(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return a.kernel.queue.Start(ctx)
+}
+
+func (a *App) setLogLevel(name string) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err == nil { // the names are checked by the configuration
+		a.level.Set(level)
+	}
+}

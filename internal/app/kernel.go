@@ -1,0 +1,202 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"landline/internal/admin"
+	"landline/internal/audit"
+	"landline/internal/bus"
+	"landline/internal/clock"
+	"landline/internal/egress"
+	"landline/internal/gateway/idem"
+	"landline/internal/kv"
+	"landline/internal/module"
+	"landline/internal/observe"
+	"landline/internal/queue"
+	"landline/internal/secret"
+	"landline/internal/sqldb"
+)
+
+// maxMemoryEntries bounds the key-value store of a node without Redis.
+const maxMemoryEntries = 1_000_000
+
+// kernel is everything below the capabilities, opened in the order of its fields.
+type kernel struct {
+	log      *slog.Logger
+	registry *prometheus.Registry
+	health   *observe.Health
+	tracer   *observe.Tracer
+	lock     *os.File // on data_dir, with SQLite alone
+	db       *sqldb.DB
+	ring     *secret.Ring
+	audit    *audit.Log
+	kv       kv.Store
+	bus      bus.Bus
+	queue    *queue.Queue
+}
+
+// openKernel opens all of it, or closes what it opened and says what is wrong.
+func openKernel(ctx context.Context, s *Settings, version string, log *slog.Logger, capabilities []module.Capability) (k *kernel, err error) {
+	k = &kernel{log: log, registry: observe.NewRegistry(), health: observe.NewHealth()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.close(context.WithoutCancel(ctx)))
+			k = nil
+		}
+	}()
+	headers := map[string]string{}
+	for name, value := range s.Tracing.Headers {
+		headers[name] = value.Reveal()
+	}
+	k.tracer = observe.NewTracer(observe.TracerConfig{
+		Endpoint: s.Tracing.Endpoint, Headers: headers, SampleRatio: s.Tracing.SampleRatio, Service: "landline", Version: version,
+	}, egress.New(egress.Options{Timeout: 10 * time.Second, Log: log, Metrics: k.registry}), log, k.registry)
+	if err = k.openStorage(ctx, s); err != nil {
+		return k, err
+	}
+	if err = k.migrate(ctx, capabilities); err != nil {
+		return k, err
+	}
+	if k.ring, err = secret.Open(ctx, k.db, secret.Options{
+		Dir: s.DataDir, MasterKey: s.Secrets.MasterKey.Reveal(), Production: s.Profile == Production, Clock: clock.System, Log: log,
+	}); err != nil {
+		return k, withExit(ExitConfig, err)
+	}
+	k.audit = audit.New(k.db, clock.System)
+	return k, k.openShared(s)
+}
+
+// openStorage opens the database; with SQLite it first takes the data
+// directory for this process alone, because two servers on one file would
+// each believe to be the only one.
+func (k *kernel) openStorage(ctx context.Context, s *Settings) error {
+	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
+		return withExit(ExitConfig, fmt.Errorf("data_dir: %w", err))
+	}
+	url := s.Database.URL.Reveal()
+	if url == "" {
+		lock, err := os.OpenFile(filepath.Join(s.DataDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return withExit(ExitConfig, fmt.Errorf("data_dir: %w", err))
+		}
+		k.lock = lock
+		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			return withExit(ExitUnavailable, fmt.Errorf("data_dir %s is in use by another landline: stop it, or give this one a data_dir of its own", s.DataDir))
+		}
+	}
+	var err error
+	k.db, err = openDatabase(ctx, s, k.log, k.registry)
+	if err != nil {
+		return err
+	}
+	k.health.Register("database", true, k.db.Ping)
+	return nil
+}
+
+// openDatabase opens the configured database without migrating it.
+func openDatabase(ctx context.Context, s *Settings, log *slog.Logger, reg prometheus.Registerer) (*sqldb.DB, error) {
+	db, err := sqldb.Open(ctx, sqldb.Options{
+		URL: s.Database.URL.Reveal(), Dir: s.DataDir, Log: log, Metrics: reg,
+		Queue: s.Database.WriteQueue, WriteTimeout: s.Database.WriteTimeout.D(), MaxConns: s.Database.MaxConnections,
+	})
+	if err != nil {
+		return nil, withExit(ExitUnavailable, fmt.Errorf("database: %w", err))
+	}
+	return db, nil
+}
+
+// migrations lists every schema of the binary, kernel first.
+func migrations(capabilities []module.Capability) []sqldb.Migrations {
+	all := []sqldb.Migrations{secret.Migrations, audit.Migrations, admin.Migrations, idem.Migrations}
+	for _, c := range capabilities {
+		if c.Migrations.FS != nil {
+			all = append(all, c.Migrations)
+		}
+	}
+	return all
+}
+
+// migrate brings the schema up to date and makes the queue, whose tables are its own.
+func (k *kernel) migrate(ctx context.Context, capabilities []module.Capability) error {
+	if err := k.db.Migrate(ctx, migrations(capabilities)...); err != nil {
+		return withExit(ExitUnavailable, fmt.Errorf("migrate the database: %w", err))
+	}
+	var err error
+	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry}); err != nil {
+		return err
+	}
+	if err := k.queue.Migrate(ctx); err != nil {
+		return withExit(ExitUnavailable, fmt.Errorf("migrate the queue: %w", err))
+	}
+	return nil
+}
+
+// openShared opens what nodes share besides the database. Redis may be down at
+// start: nothing durable is in it, so the node serves and says so in its health.
+func (k *kernel) openShared(s *Settings) error {
+	url := s.Redis.URL.Reveal()
+	if url == "" {
+		k.kv, k.bus = kv.NewMemory(clock.System, maxMemoryEntries), bus.NewMemory()
+		return nil
+	}
+	var err error
+	if k.kv, err = kv.NewRedis(url, s.Redis.Prefix, k.log); err != nil {
+		return withExit(ExitConfig, fmt.Errorf("redis.url: %w", err))
+	}
+	if k.bus, err = bus.NewRedis(url, s.Redis.Prefix, k.log); err != nil {
+		return withExit(ExitConfig, fmt.Errorf("redis.url: %w", err))
+	}
+	k.health.Register("redis", false, k.kv.Ping)
+	return nil
+}
+
+// close ends it in reverse; it can be called half open.
+func (k *kernel) close(ctx context.Context) error {
+	var errs []error
+	if k.bus != nil {
+		errs = append(errs, k.bus.Close())
+	}
+	if k.kv != nil {
+		errs = append(errs, k.kv.Close())
+	}
+	if k.db != nil {
+		if k.db.Engine() == sqldb.SQLite {
+			errs = append(errs, k.db.Checkpoint(ctx))
+		}
+		errs = append(errs, k.db.Close())
+	}
+	if k.lock != nil {
+		errs = append(errs, k.lock.Close())
+	}
+	if k.tracer != nil {
+		errs = append(errs, k.tracer.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// deps is what a capability gets.
+func (k *kernel) deps(s *Settings, app module.App) module.Deps {
+	return module.Deps{
+		App: app, Development: s.Profile == Development, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue,
+		Keys: k.ring, Audit: k.audit, Clock: clock.System, Log: k.log, Metrics: k.registry,
+	}
+}
+
+// listen opens an address before anything else is built, so that a taken port is told at once.
+func listen(name, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, withExit(ExitUnavailable, fmt.Errorf("listen.%s: %w", name, err))
+	}
+	return l, nil
+}

@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"landline/internal/admin"
+	"landline/internal/config"
+	"landline/internal/gateway"
+)
+
+// Reload reads the configuration file again. It is validated whole first; then
+// the sections that may change while running are swapped in one step and no
+// request is dropped. Any fault, or a change of a key that needs a restart,
+// changes nothing and is returned as config.Faults.
+func (a *App) Reload(ctx context.Context) (admin.ReloadReport, error) {
+	a.reload.Lock()
+	defer a.reload.Unlock()
+	if a.options.ConfigData != nil {
+		return admin.ReloadReport{}, withExit(ExitConfig, config.Faults{{
+			File: "landline.yaml", Message: "this Landline runs on a built-in configuration, which cannot be reloaded",
+			Hint: "write it to a file with `landline init` and start with --config",
+		}})
+	}
+	next, sections, _, err := load(a.options)
+	if err != nil {
+		a.log.Error("reload refused: nothing was changed", "error", err)
+		return admin.ReloadReport{}, err
+	}
+	if next.App.PublicURL == "" {
+		next.App.PublicURL = a.settings.App.PublicURL // filled in at start from the listener
+	}
+	report, err := a.compare(sections)
+	if err != nil {
+		a.log.Error("reload refused: nothing was changed", "error", err)
+		return report, err
+	}
+	if err := a.gateway.Apply(next.Gateway, a.modules); err != nil {
+		a.log.Error("reload refused: nothing was changed", "error", err)
+		return admin.ReloadReport{}, err
+	}
+	a.setLogLevel(next.Log.Level)
+	a.settings, a.sections = next, sections
+	a.log.Info("configuration reloaded", "changed", report.Changed)
+	return report, nil
+}
+
+// compare lists what differs from the running configuration; a difference in a
+// section that needs a restart is a fault.
+func (a *App) compare(next []config.Section) (admin.ReloadReport, error) {
+	report := admin.ReloadReport{Changed: []string{}}
+	var faults config.Faults
+	for i, section := range next {
+		paths, err := config.Changed(a.sections[i], section)
+		if err != nil {
+			return report, err
+		}
+		for _, path := range paths {
+			if section.Reloadable {
+				report.Changed = append(report.Changed, path)
+				continue
+			}
+			faults = append(faults, config.Fault{
+				File: a.options.ConfigPath, Path: path, Message: "this key cannot change while Landline runs",
+				Hint: "restart to apply it, or put the old value back",
+			})
+		}
+	}
+	if len(faults) > 0 {
+		return admin.ReloadReport{}, faults
+	}
+	return report, nil
+}
+
+// validate checks a configuration file without using it.
+func (a *App) validate(_ context.Context, yaml []byte) error {
+	o := a.options
+	o.ConfigData = yaml
+	s, _, _, err := load(o)
+	if err != nil {
+		return err
+	}
+	return a.gateway.Check(s.Gateway, a.modules)
+}
+
+// printConfig writes the effective configuration, secrets redacted.
+func (a *App) printConfig(w io.Writer) error {
+	a.reload.Lock()
+	defer a.reload.Unlock()
+	return config.Print(w, a.sections)
+}
+
+func (a *App) featureStatus() []gateway.FeatureStatus   { return a.gateway.FeatureStatus() }
+func (a *App) upstreamStatus() []gateway.UpstreamStatus { return a.gateway.UpstreamStatus() }
+
+// CheckConfig reads a configuration the way New does and says what is wrong
+// with it; it opens nothing.
+func CheckConfig(o Options) error {
+	_, _, _, err := load(o)
+	return err
+}
+
+// PrintConfig writes the effective configuration of a file, secrets redacted.
+func PrintConfig(w io.Writer, o Options) error {
+	_, sections, _, err := load(o)
+	if err != nil {
+		return err
+	}
+	return config.Print(w, sections)
+}
+
+// WriteDefault writes the commented configuration file of `landline init`.
+func WriteDefault(w io.Writer) error {
+	return config.Commented(w, defaults().sections(capabilities()))
+}
+
+// ReloadOnSignal reloads for SIGHUP; the log tells what came of it.
+func (a *App) ReloadOnSignal(ctx context.Context) {
+	if _, err := a.Reload(ctx); err != nil {
+		for _, line := range strings.Split(err.Error(), "\n") {
+			a.log.Error("configuration fault", "fault", line)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"encoding/base64"
+	"encoding/hex"
+	"net/url"
+	"os"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+)
+
+// setup is one way to run Landline.
+type setup struct {
+	name  string
+	nodes int
+	env   func(t *testing.T) []string
+}
+
+var setups = []setup{
+	{"sqlite", 1, func(*testing.T) []string { return nil }},
+	{"postgres", 1, func(t *testing.T) []string {
+		return []string{"E2E_POSTGRES=" + newDatabase(t), "E2E_MASTER_KEY=" + masterKey()}
+	}},
+	{"two-nodes", 2, func(t *testing.T) []string {
+		return []string{
+			"E2E_POSTGRES=" + newDatabase(t), "E2E_MASTER_KEY=" + masterKey(),
+			"E2E_REDIS=" + mustEnv(t, "TEST_REDIS_URL"), "E2E_PREFIX=" + randomName(),
+		}
+	}},
+}
+
+func mustEnv(t *testing.T, name string) string {
+	t.Helper()
+	v := os.Getenv(name)
+	if v == "" {
+		t.Fatalf("%s is not set: run `make test`, or eval \"$(scripts/testdb env)\"", name)
+	}
+	return v
+}
+
+func randomName() string {
+	b := make([]byte, 6)
+	rand.Read(b)
+	return "e2e_" + hex.EncodeToString(b)
+}
+
+func masterKey() string {
+	b := make([]byte, 32)
+	rand.Read(b)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// newDatabase makes a PostgreSQL database that is dropped after the test.
+func newDatabase(t *testing.T) string {
+	t.Helper()
+	base := mustEnv(t, "TEST_POSTGRES_URL")
+	db, err := sql.Open("pgx", base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := randomName()
+	if _, err := db.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := db.Exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// start runs a set-up's nodes in front of one upstream.
+func (s setup) start(t *testing.T) *house {
+	t.Helper()
+	h := &house{upstream: newUpstream(t)}
+	env := append(s.env(t), "E2E_UPSTREAM="+h.upstream.URL)
+	for range s.nodes {
+		h.nodes = append(h.nodes, startNode(t, "landline.yaml", t.TempDir(), env...))
+	}
+	return h
+}
+
+func TestScenarios(t *testing.T) {
+	for _, s := range setups {
+		t.Run(s.name, func(t *testing.T) {
+			h := s.start(t)
+			for _, sc := range loadScenarios(t) {
+				t.Run(sc.Name, func(t *testing.T) { h.run(t, sc) })
+			}
+		})
+	}
+}
