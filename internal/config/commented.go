@@ -38,6 +38,7 @@ func Commented(w io.Writer, sections []Section) error {
 type commenter struct {
 	ts    *types
 	out   bytes.Buffer
+	path  []string       // keys around
 	above []reflect.Type // struct types around, so that a recursive one ends
 }
 
@@ -146,37 +147,43 @@ func (c *commenter) defaultText(v reflect.Value) string {
 	}
 }
 
-// key writes one key with its comment. v is its default; the lines are live
-// when p is and the key is required or holds keys of its own.
+// key writes one key with its comment. v is its default. The lines are live
+// when those around are, and the key is required or a struct.
 func (c *commenter) key(p place, f *field, v reflect.Value) error {
-	t := v.Type()
-	empty := v.IsZero()
+	t, def, above := v.Type(), v, p
 	if t.Kind() == reflect.Pointer {
 		if !f.required {
 			p = p.off()
 		}
-		if v.IsNil() && c.recursive(t.Elem()) {
-			c.doc(p, f, v, "example")
-			c.line(p, yamlKey(f.name)+": {}")
-			return nil
-		}
-		if empty {
-			v = fresh(t.Elem())
-		} else {
-			v = v.Elem()
-		}
+		v = pointed(v)
 		t = v.Type()
+	}
+	if t.Kind() == reflect.Pointer || t.Kind() == reflect.Struct && c.recursive(t) {
+		c.doc(above, f, def, "keys")
+		c.line(p, yamlKey(f.name)+": {}")
+		return nil
 	}
 	composite := !c.ts.isLeaf(t) && !(t.Kind() == reflect.Slice && c.ts.isLeaf(t.Elem()))
 	if !f.required && !(composite && t.Kind() == reflect.Struct) {
 		p = p.off()
 	}
 	if !composite || f.example != "" && (t.Kind() != reflect.Struct && v.Len() == 0 || c.recursive(t)) {
-		return c.oneLine(p, f, v)
+		return c.oneLine(above, p, f, v, def)
 	}
-	c.doc(p, f, v, "keys")
+	c.doc(above, f, v, "keys")
 	c.line(p, yamlKey(f.name)+":")
+	c.path = append(c.path, f.name)
+	defer func() { c.path = c.path[:len(c.path)-1] }()
 	return c.children(p.deeper(), f.name, v)
+}
+
+// pointed is what a pointer points to, or the defaults of its type. A pointer
+// to a nil pointer stays as it is.
+func pointed(v reflect.Value) reflect.Value {
+	if v.IsNil() {
+		return fresh(v.Type().Elem())
+	}
+	return v.Elem()
 }
 
 func (c *commenter) recursive(t reflect.Type) bool {
@@ -186,8 +193,9 @@ func (c *commenter) recursive(t reflect.Type) bool {
 	return slices.Contains(c.above, t)
 }
 
-// oneLine shows the default, or the example where there is no default.
-func (c *commenter) oneLine(p place, f *field, v reflect.Value) error {
+// oneLine shows the default, or the example where there is no default. def is
+// the default itself where v is what a nil pointer would point to.
+func (c *commenter) oneLine(above, p place, f *field, v, def reflect.Value) error {
 	text, shows := "", "default"
 	if v.Kind() == reflect.Map || v.Kind() == reflect.Struct {
 		text, shows = "{}", "example"
@@ -197,10 +205,10 @@ func (c *commenter) oneLine(p place, f *field, v reflect.Value) error {
 			return err
 		}
 	}
-	empty := c.defaultText(v) == "none"
+	empty := c.defaultText(def) == "none"
 	switch {
 	case v.Type() == secretType:
-		text, shows = "${"+variableFor(f.name)+"}", "secret"
+		text, shows = "${"+c.variable(f.name)+"}", "secret"
 		if f.example != "" {
 			text = f.example
 		}
@@ -208,14 +216,24 @@ func (c *commenter) oneLine(p place, f *field, v reflect.Value) error {
 		text, shows = f.example, "example"
 	case v.Type() == rawType && empty:
 		text, shows = "{}", "example"
+	case def.Kind() == reflect.Pointer && def.IsNil():
+		shows = "example"
 	}
-	c.doc(p, f, v, shows)
+	c.doc(above, f, def, shows)
 	c.line(p, yamlKey(f.name)+": "+text)
 	return nil
 }
 
-func variableFor(name string) string {
-	return "LANDLINE_" + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_", " ", "_").Replace(name))
+// variable is the name of the environment variable that the file proposes for
+// a secret.
+func (c *commenter) variable(key string) string {
+	name := strings.ToUpper("landline_" + strings.Join(append(slices.Clone(c.path), key), "_"))
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '_'
+	}, name)
 }
 
 func (c *commenter) children(p place, name string, v reflect.Value) error {
@@ -238,11 +256,11 @@ func (c *commenter) children(p place, name string, v reflect.Value) error {
 func (c *commenter) mapEntries(p place, name string, v reflect.Value) error {
 	if v.Len() == 0 {
 		elem := fresh(v.Type().Elem())
-		return c.key(p, &field{name: "my-" + singular(name), typ: elem.Type(), required: true}, elem)
+		return c.key(p, &field{name: "my-" + singular(name), typ: elem.Type()}, elem)
 	}
 	for _, k := range sortedKeys(v) {
 		elem := v.MapIndex(k)
-		if err := c.key(p, &field{name: k.String(), typ: elem.Type(), required: true}, elem); err != nil {
+		if err := c.key(p, &field{name: k.String(), typ: elem.Type()}, elem); err != nil {
 			return err
 		}
 	}

@@ -65,7 +65,7 @@ func (r *reference) row(path string, f *field, v reflect.Value) {
 	}
 	def := r.c.defaultText(v)
 	switch {
-	case f.required && def == "none":
+	case f.required && def == "none", v.Kind() == reflect.Struct && !r.ts.isLeaf(v.Type()):
 		def = ""
 	case def != "none" && !strings.HasPrefix(def, "see "):
 		def = code(def)

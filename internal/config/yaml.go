@@ -15,6 +15,9 @@ var plainText = regexp.MustCompile(`^(\.{0,2}/)?[A-Za-z0-9_][A-Za-z0-9_./@+-]*([
 // otherBool are texts that YAML 1.1 programs take for truth values.
 var otherBool = []string{"y", "n", "yes", "no", "on", "off"}
 
+// rawSafe escapes what JSON allows in texts and this file format does not.
+var rawSafe = strings.NewReplacer("\x7f", `\u007f`, "\ufeff", `\ufeff`)
+
 // yamlText writes s as a YAML scalar that Load reads back as s, in block and
 // flow context, without quotes where it is plain to see.
 func yamlText(s string) string { return yamlKey(escapeExpr(s)) }
@@ -54,7 +57,7 @@ func leafText(v reflect.Value, reveal func(Secret) string) (string, error) {
 		if v.Len() == 0 {
 			return "null", nil
 		}
-		return escapeExpr(string(v.Bytes())), nil
+		return escapeExpr(rawSafe.Replace(string(v.Bytes()))), nil
 	}
 	if s, ok := v.Interface().(Secret); ok {
 		return yamlText(reveal(s)), nil
