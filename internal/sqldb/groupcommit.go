@@ -46,7 +46,7 @@ func (g *groupCommit) write(ctx context.Context, fn func(context.Context, *Tx) e
 	if err := g.line.join(p); err != nil {
 		return err
 	}
-	patience := time.NewTimer(g.timeout)
+	patience := time.NewTimer(patienceFor(g.timeout))
 	defer patience.Stop()
 	gone, late := ctx.Done(), patience.C
 	var tx *Tx
@@ -66,12 +66,16 @@ func (g *groupCommit) write(ctx context.Context, fn func(context.Context, *Tx) e
 			gone = nil
 		case <-late:
 			if g.line.quit(p) {
-				return fmt.Errorf("%w: no turn within %v", ErrBusy, g.timeout)
+				return fmt.Errorf("%w: no turn within %v", ErrBusy, patienceFor(g.timeout))
 			}
 			late = nil
 		}
 	}
 }
+
+// patienceFor is how long a caller waits in line: long enough that one write
+// which takes all its time does not cost those behind it theirs.
+func patienceFor(writeTimeout time.Duration) time.Duration { return 2 * writeTimeout }
 
 // leftLine is the error of a caller that gave up before its turn.
 func leftLine(err error) error {

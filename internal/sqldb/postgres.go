@@ -20,8 +20,8 @@ import (
 const (
 	minPostgres    = 150000 // server_version_num
 	connectTimeout = 5 * time.Second
-	maxAttempts    = 20                     // of one write that keeps losing against others
-	maxPause       = 100 * time.Millisecond // between two of them
+	maxAttempts    = 50                    // of one write that keeps losing against others
+	maxPause       = 20 * time.Millisecond // between two of them
 )
 
 // openPostgres opens a pool and refuses servers that Landline is not tested on.
@@ -105,12 +105,13 @@ func (c *ownCommit) write(ctx context.Context, fn func(context.Context, *Tx) err
 		return errClosed
 	}
 	defer c.active.Done()
+	start := time.Now()
 	for attempt := 1; ; attempt++ {
 		err := c.attempt(ctx, attempt, fn)
 		if !lost(err) {
 			return err
 		}
-		if attempt == maxAttempts {
+		if attempt == maxAttempts || time.Since(start) > c.timeout {
 			return fmt.Errorf("%w: lost against other writes %d times: %w", ErrBusy, attempt, err)
 		}
 		pause := time.NewTimer(rand.N(min(maxPause, time.Millisecond<<min(attempt, 10))))
@@ -197,7 +198,7 @@ func (c *ownCommit) connection(ctx context.Context) (*sql.Conn, error) {
 	}
 	defer c.inLine.Add(-1)
 	start := time.Now()
-	wait, cancel := context.WithTimeout(ctx, c.timeout)
+	wait, cancel := context.WithTimeout(ctx, patienceFor(c.timeout))
 	defer cancel()
 	conn, err := c.db.writer.Conn(wait)
 	switch {
@@ -207,7 +208,7 @@ func (c *ownCommit) connection(ctx context.Context) (*sql.Conn, error) {
 	case ctx.Err() != nil:
 		return nil, leftLine(ctx.Err())
 	case wait.Err() != nil:
-		return nil, fmt.Errorf("%w: no connection within %v: %w", ErrBusy, c.timeout, err)
+		return nil, fmt.Errorf("%w: no connection within %v: %w", ErrBusy, patienceFor(c.timeout), err)
 	}
 	return nil, err
 }

@@ -35,7 +35,7 @@ type Options struct {
 	Metrics prometheus.Registerer // nil = none
 
 	Queue        int           // most callers that may wait to write before ErrBusy; 0 = 1024
-	WriteTimeout time.Duration // longest that one caller may wait to write, and then that its transaction may take; 0 = 10s
+	WriteTimeout time.Duration // longest that one caller's transaction may take; it waits for its turn at most twice as long; 0 = 10s
 	MaxConns     int           // connections open at most; 0 = 16 (PostgreSQL)
 }
 
