@@ -116,7 +116,7 @@ type kind struct {
 
 // New returns a queue on db; nothing is touched until Migrate and Start.
 func New(db *sqldb.DB, o Options) (*Queue, error) {
-	q := &Queue{db: db, o: o, log: o.Log, kinds: map[string]*kind{}, workers: river.NewWorkers(), wake: newWake()}
+	q := &Queue{db: db, o: o, log: o.Log, kinds: map[string]*kind{}, workers: river.NewWorkers()}
 	if q.log == nil {
 		q.log = slog.Default()
 	}
@@ -132,6 +132,7 @@ func New(db *sqldb.DB, o Options) (*Queue, error) {
 			return nil, fmt.Errorf("queue: lane %q has %d workers, want 1 to %d", lane, n, river.QueueNumWorkersMax)
 		}
 	}
+	q.wake = newWake(len(q.o.Lanes))
 	if q.o.RescueAfter == 0 {
 		q.o.RescueAfter = rescueAfter
 	}

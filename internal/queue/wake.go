@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"sync"
 	"time"
 
@@ -21,9 +20,6 @@ const (
 	// notifyAtMostEvery bounds the NOTIFYs of one lane: PostgreSQL takes a
 	// database-wide lock to commit each. They only wake other nodes.
 	notifyAtMostEvery = 50 * time.Millisecond
-
-	topicInsert  = "river_insert"
-	topicControl = "river_control"
 )
 
 // wake tells this node's workers what its own transactions did, right after
@@ -31,69 +27,76 @@ const (
 // SQLite, and on PostgreSQL by a NOTIFY that it drops when another was sent
 // within its cooldown, committed or not.
 type wake struct {
-	notes chan *riverdriver.Notification
+	lanes   chan string // each lane at most once
+	cancels chan cancelled
 
 	mu    sync.Mutex
-	lanes map[string]*laneWake
+	state map[string]*laneWake
 }
 
 type laneWake struct {
-	pending bool // a note is in notes or a timer will put it there
+	pending bool // in lanes, or a timer will put it there
 	last    time.Time
 }
 
-const wakeBuffer = 1024
-
-func newWake() *wake {
-	return &wake{notes: make(chan *riverdriver.Notification, wakeBuffer), lanes: map[string]*laneWake{}}
+type cancelled struct {
+	lane string
+	id   int64
 }
 
-// lane has the lane looked through soon. Calls in quick succession are one.
+const cancelBuffer = 256
+
+func newWake(lanes int) *wake {
+	return &wake{lanes: make(chan string, lanes), cancels: make(chan cancelled, cancelBuffer), state: map[string]*laneWake{}}
+}
+
+// lane has the lane looked through soon. Calls before that happens are one.
 func (w *wake) lane(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l := w.lanes[name]
+	l := w.state[name]
 	if l == nil {
 		l = &laneWake{}
-		w.lanes[name] = l
+		w.state[name] = l
 	}
 	if l.pending {
 		return
 	}
 	l.pending = true
 	if wait := wakeAtMostEvery - time.Since(l.last); wait > 0 {
-		time.AfterFunc(wait, func() { w.send(l, name) })
+		time.AfterFunc(wait, func() { w.lanes <- name }) // has room: once a lane
 		return
 	}
-	w.put(l, name)
+	w.lanes <- name
 }
 
-func (w *wake) send(l *laneWake, name string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.put(l, name)
-}
-
-// put never blocks: without room nobody listens, and the poll finds the job.
-func (w *wake) put(l *laneWake, name string) {
-	l.pending, l.last = false, time.Now()
-	w.note(topicInsert, map[string]any{"queue": name})
-}
-
-// cancel tells the worker of a running job to stop.
+// cancel tells the worker of a running job to stop. Without room nobody
+// listens; the job then ends as cancelled when it fails, or at the rescue.
 func (w *wake) cancel(lane string, id int64) {
-	w.note(topicControl, map[string]any{"action": "cancel", "job_id": id, "queue": lane})
-}
-
-func (w *wake) note(topic string, payload map[string]any) {
-	text, err := json.Marshal(payload)
-	if err != nil {
-		return // strings and numbers always marshal
-	}
 	select {
-	case w.notes <- &riverdriver.Notification{Topic: topic, Payload: string(text)}:
+	case w.cancels <- cancelled{lane, id}:
 	default:
 	}
+}
+
+// insertNote is what River's notifier hears of jobs in a lane.
+func (w *wake) insertNote(lane string) *riverdriver.Notification {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state[lane].pending, w.state[lane].last = false, time.Now()
+	return notification("river_insert", map[string]any{"queue": lane})
+}
+
+func cancelNote(c cancelled) *riverdriver.Notification {
+	return notification("river_control", map[string]any{"action": "cancel", "job_id": c.id, "queue": c.lane})
+}
+
+func notification(topic string, payload map[string]any) *riverdriver.Notification {
+	text, err := json.Marshal(payload)
+	if err != nil {
+		panic(err) // strings and numbers always marshal
+	}
+	return &riverdriver.Notification{Topic: topic, Payload: string(text)}
 }
 
 // sqliteDriver is River's SQLite driver with ears: notes of this process, which
@@ -142,8 +145,10 @@ func (*localListener) Unlisten(context.Context, string) error { return nil }
 
 func (l *localListener) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
 	select {
-	case n := <-l.wake.notes:
-		return n, nil
+	case lane := <-l.wake.lanes:
+		return l.wake.insertNote(lane), nil
+	case c := <-l.wake.cancels:
+		return cancelNote(c), nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -179,8 +184,10 @@ func (l *bothListener) WaitForNotification(ctx context.Context) (*riverdriver.No
 		return n, nil
 	}
 	select {
-	case n := <-l.wake.notes:
-		return n, nil
+	case lane := <-l.wake.lanes:
+		return l.wake.insertNote(lane), nil
+	case c := <-l.wake.cancels:
+		return cancelNote(c), nil
 	default:
 	}
 	inner, cancel := context.WithCancel(ctx)
@@ -190,21 +197,20 @@ func (l *bothListener) WaitForNotification(ctx context.Context) (*riverdriver.No
 		n, err := l.Listener.WaitForNotification(inner)
 		remote <- heard{n, err}
 	}()
+	var local *riverdriver.Notification
 	select {
 	case h := <-remote:
 		return h.note, h.err
-	case n := <-l.wake.notes:
-		cancel()
-		h := <-remote
-		switch {
-		case h.err == nil:
-			l.held = h.note
-		case !errors.Is(h.err, context.Canceled):
-			l.wake.notes <- n // the connection is gone; deliver after the reconnect
-			return nil, h.err
-		}
-		return n, nil
+	case lane := <-l.wake.lanes:
+		local = l.wake.insertNote(lane)
+	case c := <-l.wake.cancels:
+		local = cancelNote(c)
 	}
+	cancel()
+	if h := <-remote; h.err == nil {
+		l.held = h.note
+	} // a lost connection fails the next wait as well, which River answers by reconnecting
+	return local, nil
 }
 
 var _ riverdriver.Driver[pgx.Tx] = (*postgresDriver)(nil)
