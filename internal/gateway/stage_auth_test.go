@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"landline/internal/module"
+	"landline/internal/problem"
+)
+
+// account says that the token "Bearer account" is an account's, "Bearer good" an anonymous user's.
+type account struct{ fakeAuth }
+
+func (a account) Authenticate(r *http.Request) (*module.Principal, error) {
+	if r.Header.Get("Authorization") == "Bearer account" {
+		return &module.Principal{UserID: "usr_2", InstallationID: "ins_2"}, nil
+	}
+	p, err := a.fakeAuth.Authenticate(r)
+	if p != nil {
+		p.Anonymous = true
+	}
+	return p, err
+}
+
+func TestWhoMayCall(t *testing.T) {
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Who", r.Header.Get("Landline-Identity"))
+	})
+	h := openWith(t, func(o *Options) { o.Auth = account{} }, func(s *Settings) {
+		s.Upstreams["up"] = upstreamAt(url)
+		for _, a := range []module.Auth{module.AuthNone, module.AuthAnonymous, module.AuthAccount} {
+			s.Features[string(a)] = &FeatureConfig{Auth: a, Routes: []RouteConfig{{Match: "/" + string(a), Upstream: "up"}}}
+		}
+	})
+	for _, c := range []struct {
+		route, headers string
+		status         int
+		code           problem.Code
+	}{
+		{"none", "", 200, ""},
+		{"none", "Authorization: Bearer good", 200, ""},
+		{"none", "Authorization: Bearer bad", 401, problem.TokenInvalid},
+		{"none", "Authorization: ", 401, problem.TokenInvalid},
+		{"none", "Authorization: Bearer good\nAuthorization: Bearer good", 401, problem.TokenInvalid},
+		{"none", "Expect-User: usr_1", 401, problem.TokenMissing},
+		{"none", "Authorization: Bearer good\nExpect-User: usr_1", 200, ""},
+		{"none", "Authorization: Bearer good\nExpect-User: usr_2", 412, problem.WrongUser},
+		{"none", "Authorization: Bearer good\nExpect-User: usr_1\nExpect-User: usr_1", 400, problem.InvalidRequest},
+		{"anonymous", "", 401, problem.TokenMissing},
+		{"anonymous", "Authorization: Bearer good", 200, ""},
+		{"anonymous", "Authorization: Bearer account", 200, ""},
+		{"account", "", 401, problem.TokenMissing},
+		{"account", "Authorization: Bearer good", 403, problem.AccountRequired},
+		{"account", "Authorization: Bearer account", 200, ""},
+		{"account", "Authorization: Bearer account\nExpect-User: usr_1", 412, problem.WrongUser},
+	} {
+		req := h.request(http.MethodGet, "/"+c.route, nil)
+		for line := range strings.SplitSeq(c.headers, "\n") {
+			if name, value, ok := strings.Cut(line, ": "); ok {
+				req.Header.Add(name, value)
+			}
+		}
+		res, text := h.do(req)
+		got := asReply(t, res, text)
+		if got.StatusCode != c.status || got.code != string(c.code) {
+			t.Errorf("%s with %q: %d %q, want %d %q", c.route, c.headers, got.StatusCode, got.code, c.status, c.code)
+		}
+		if c.status == 401 && res.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s with %q: no WWW-Authenticate", c.route, c.headers)
+		}
+	}
+}
+
+func TestWithoutAuthenticatorEveryTokenIsRefused(t *testing.T) {
+	url := serve(t, func(http.ResponseWriter, *http.Request) {})
+	h := openWith(t, func(o *Options) { o.Auth = nil }, func(s *Settings) {
+		s.Upstreams["up"] = upstreamAt(url)
+		s.Features["open"] = &FeatureConfig{Auth: module.AuthNone, Routes: []RouteConfig{{Match: "/", Upstream: "up"}}}
+	})
+	if res, _ := h.get("/"); res.StatusCode != 200 {
+		t.Errorf("without a token: %d", res.StatusCode)
+	}
+	if res, _ := h.get("/", "Authorization", "Bearer good"); res.StatusCode != 401 {
+		t.Errorf("with a token: %d", res.StatusCode)
+	}
+}
+
+// A module's handler learns who calls and from what app.
+func TestModuleHandlersSeeTheCaller(t *testing.T) {
+	m := &module.Module{Features: []module.Feature{{Name: "who", Handlers: []module.Handler{
+		{Match: "GET /who", Auth: module.AuthNone, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if p := module.PrincipalFrom(r.Context()); p != nil {
+				w.Header().Set("X-User", p.UserID)
+			}
+			w.Header().Set("X-Version", module.ClientFrom(r.Context()).Version)
+		})},
+	}}}}
+	h := open(t, nil, m)
+	res, _ := h.get("/who", "Authorization", "Bearer good", "Landline-Client", fullClient)
+	if res.Header.Get("X-User") != "usr_1" || res.Header.Get("X-Version") != "4.2.0" {
+		t.Errorf("got %v", res.Header)
+	}
+	if res, _ := h.get("/who"); res.Header.Get("X-User") != "" || res.Header.Get("X-Version") != "" {
+		t.Errorf("a stranger is %v", res.Header)
+	}
+}
