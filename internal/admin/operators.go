@@ -135,9 +135,9 @@ func (o *Operators) RotateToken(ctx context.Context, opID, reason string) (Opera
 	return op, token, err
 }
 
-// change runs fn on an active operator, audits it, and then sees that an owner
-// is left. Recording takes the audit log's counter, so that of two transactions
-// that each remove an owner the second counts what the first left.
+// change runs fn on an active operator, audits it, and sees that an owner is
+// left. Writes are serializable: of two that each remove an owner at once, the
+// second counts what the first left.
 func (o *Operators) change(ctx context.Context, opID string, e audit.Entry, fn func(context.Context, *sqldb.Tx, *Operator) error) (Operator, error) {
 	var op Operator
 	err := o.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {

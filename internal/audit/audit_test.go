@@ -192,6 +192,94 @@ func followTail(ctx context.Context, log *audit.Log, stop <-chan struct{}) error
 	}
 }
 
+// Two nodes that settle at once give each entry one place.
+func TestNodesSettleTogether(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB, log *audit.Log, clk *clock.Fake) {
+		nodes := []*audit.Log{log, audit.New(db, clk), audit.New(db, clk)}
+		const n = 450
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				for range n / 3 {
+					if err := db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+						return log.Record(ctx, tx, audit.Entry{Action: "a.b"})
+					}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		for _, node := range nodes {
+			wg.Go(func() {
+				for range 10 {
+					if err := node.Settle(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if got, err := log.Verify(t.Context()); got != n || err != nil {
+			t.Errorf("Verify: %d, %v", got, err)
+		}
+	})
+}
+
+// A change that is committed before another begins comes first.
+func TestOneAfterTheOtherStaysInOrder(t *testing.T) {
+	onEngines(t, func(t *testing.T, db *sqldb.DB, log *audit.Log, clk *clock.Fake) {
+		for i := range 250 { // more than one batch
+			record(t, db, log, audit.Entry{Action: "a.b", Target: fmt.Sprint(i)})
+			clk.Advance(-time.Second) // whatever the clocks say
+		}
+		var got []string
+		for cursor, more := "", true; more; {
+			rows, next := list(t, log, audit.Filter{Limit: 200, Cursor: cursor})
+			for _, r := range rows {
+				got = append(got, r.Target)
+			}
+			cursor, more = next, next != ""
+		}
+		slices.Reverse(got)
+		for i, target := range got {
+			if target != fmt.Sprint(i) {
+				t.Fatalf("entry %d is that of change %s", i+1, target)
+			}
+		}
+		if len(got) != 250 {
+			t.Errorf("%d entries", len(got))
+		}
+	})
+}
+
+func TestRunSealsInTheBackground(t *testing.T) {
+	db := testkit.SQLite(t, audit.Migrations)
+	log := audit.New(db, clock.System)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); log.Run(ctx, testkit.Logger(t)) }()
+	record(t, db, log, audit.Entry{Action: "a.b"})
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-look.C {
+		var staged int
+		err := db.Read(t.Context(), func(ctx context.Context, q sqldb.Querier) error {
+			return q.QueryRowContext(ctx, `SELECT COUNT(*) FROM audit_staged`).Scan(&staged)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if staged == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the entry is still not sealed")
+		}
+	}
+	stop()
+	<-done
+}
+
 func TestARollbackLeavesNoTraceAndNoGap(t *testing.T) {
 	onEngines(t, func(t *testing.T, db *sqldb.DB, log *audit.Log, _ *clock.Fake) {
 		record(t, db, log, audit.Entry{Action: "a.one"})
@@ -223,24 +311,31 @@ func TestTheDatabaseRefusesTampering(t *testing.T) {
 		for range 3 {
 			record(t, db, log, audit.Entry{Action: "a.b", Target: "x"})
 		}
-		columns := `seq, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json, leaf_hash`
+		if err := log.Settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		record(t, db, log, audit.Entry{Action: "a.staged"})
+		columns := `seq, staged_id, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json, leaf_hash`
 		attempts := map[string]string{
 			"update":                `UPDATE audit_entry SET target = 'y' WHERE seq = 2`,
 			"update nothing new":    `UPDATE audit_entry SET target = target`,
 			"delete":                `DELETE FROM audit_entry WHERE seq = 3`,
 			"delete all":            `DELETE FROM audit_entry`,
-			"insert in the past":    `INSERT INTO audit_entry (` + columns + `) SELECT 0, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json, leaf_hash FROM audit_entry WHERE seq = 1`,
-			"insert past the head":  `INSERT INTO audit_entry (` + columns + `) SELECT 9, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json, leaf_hash FROM audit_entry WHERE seq = 1`,
+			"insert in the past":    `INSERT INTO audit_entry (` + columns + `) SELECT 0, -1, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json, leaf_hash FROM audit_entry WHERE seq = 1`,
+			"insert past the head":  `INSERT INTO audit_entry (` + columns + `) SELECT 9, -1, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json, leaf_hash FROM audit_entry WHERE seq = 1`,
 			"turn the counter back": `UPDATE audit_head SET size = 2`,
 			"jump the counter":      `UPDATE audit_head SET size = size + 2`,
 			"delete the counter":    `DELETE FROM audit_head`,
+			"change a staged one":   `UPDATE audit_staged SET target = 'y'`,
+			"delete a staged one":   `DELETE FROM audit_staged`,
 		}
 		if db.Engine() == sqldb.Postgres {
 			attempts["truncate"] = `TRUNCATE audit_entry`
+			attempts["truncate the staged"] = `TRUNCATE audit_staged`
 			attempts["truncate the counter"] = `TRUNCATE audit_head`
 		} else {
-			attempts["replace"] = `REPLACE INTO audit_entry (` + columns + `) SELECT seq, at, actor_type, actor_id, actor_ip, action, 'y', reason, request_id, salt, before_json, after_json, leaf_hash FROM audit_entry WHERE seq = 2`
-			attempts["replace the last"] = `REPLACE INTO audit_entry (` + columns + `) SELECT seq, at, actor_type, actor_id, actor_ip, action, 'y', reason, request_id, salt, before_json, after_json, leaf_hash FROM audit_entry WHERE seq = 3`
+			attempts["replace"] = `REPLACE INTO audit_entry (` + columns + `) SELECT seq, staged_id, at, actor_type, actor_id, actor_ip, action, 'y', reason, request_id, salt, before_json, after_json, leaf_hash FROM audit_entry WHERE seq = 2`
+			attempts["replace the last"] = `REPLACE INTO audit_entry (` + columns + `) SELECT seq, staged_id, at, actor_type, actor_id, actor_ip, action, 'y', reason, request_id, salt, before_json, after_json, leaf_hash FROM audit_entry WHERE seq = 3`
 		}
 		for name, statement := range attempts {
 			err := db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
@@ -251,7 +346,7 @@ func TestTheDatabaseRefusesTampering(t *testing.T) {
 				t.Errorf("%s went through", name)
 			}
 		}
-		if n, err := log.Verify(t.Context()); n != 3 || err != nil {
+		if n, err := log.Verify(t.Context()); n != 4 || err != nil {
 			t.Errorf("after all attempts Verify says %d, %v", n, err)
 		}
 	})
@@ -271,6 +366,9 @@ func TestVerifySeesWhatTheTriggersCouldNotStop(t *testing.T) {
 			onEngines(t, func(t *testing.T, db *sqldb.DB, log *audit.Log, _ *clock.Fake) {
 				for range 3 {
 					record(t, db, log, audit.Entry{Action: "a.b", Target: "x", Before: 1, After: 2})
+				}
+				if err := log.Settle(t.Context()); err != nil {
+					t.Fatal(err)
 				}
 				drop := []string{`DROP TRIGGER audit_entry_no_update`, `DROP TRIGGER audit_entry_no_delete`}
 				if db.Engine() == sqldb.Postgres {

@@ -4,8 +4,9 @@
 // It guarantees:
 //   - An entry exists exactly when its change was committed; a transaction that
 //     rolls back leaves neither a trace nor a gap.
-//   - seq counts 1, 2, 3… in the order of commits. A reader that has seen entry n
-//     has been able to see all before it, so a tail can be followed by seq alone.
+//   - seq counts 1, 2, 3… without gaps. A change that was committed before another
+//     began has the lower one. A reader that has seen entry n could see all before
+//     it, so a tail can be followed by seq alone.
 //   - The database itself refuses to change, delete or truncate entries, and to
 //     move the counter other than by one, on both engines.
 //   - Values under keys that name secrets are replaced before they are stored.
@@ -21,8 +22,10 @@
 // a rewrite. It does not hide personal data: actors and targets are ids, and
 // callers keep names and addresses out of Before and After.
 //
-// One counter row orders the entries, so on PostgreSQL a transaction that has
-// called Record holds that row until it ends, and audited transactions commit
-// one after another. Call Record last in a transaction: the wait is then one
-// commit long, and two transactions cannot block each other in a circle.
+// Recording and ordering are two steps, because a counter that every change
+// takes would make all changes of the cluster wait for one another: Record
+// inserts into audit_staged, in the change's transaction and in nobody's way, and
+// Settle moves what was committed into audit_entry, giving out seq and hash.
+// List and Verify settle first, so that they show everything; Run keeps settling
+// in the background, so that entries are sealed within a second or so.
 package audit

@@ -41,15 +41,17 @@ func sub(f fs.FS, dir string) fs.FS {
 
 // Log is the audit log of one database. It is safe for concurrent use.
 type Log struct {
-	db    *sqldb.DB
-	clock clock.Clock
+	db       *sqldb.DB
+	clock    clock.Clock
+	settling chan struct{} // held by the one Settle of this node
 }
 
 // New returns the log kept in db; Migrations must have run.
-func New(db *sqldb.DB, clk clock.Clock) *Log { return &Log{db: db, clock: clk} }
+func New(db *sqldb.DB, clk clock.Clock) *Log {
+	return &Log{db: db, clock: clk, settling: make(chan struct{}, 1)}
+}
 
-// Record adds e in tx, so that it is kept exactly when the change is. Call it
-// last in the transaction; see the package comment. An error means that the
+// Record adds e in tx, so that it is kept exactly when the change is. An error means that the
 // entry is malformed, which only a change of the program can mend, or that the
 // database failed; return it from the transaction.
 func (l *Log) Record(ctx context.Context, tx *sqldb.Tx, e Entry) error {
@@ -79,12 +81,8 @@ func (l *Log) Record(ctx context.Context, tx *sqldb.Tx, e Entry) error {
 	if r.After, err = document(e.After); err != nil {
 		return fmt.Errorf("audit: %s: After %w", e.Action, err)
 	}
-	if err := tx.QueryRowContext(ctx, Queries.Get("NextSeq")).Scan(&r.Seq); err != nil {
-		return fmt.Errorf("audit: next seq: %w", err)
-	}
-	r.LeafHash = leafHash(r.Canonical())
-	_, err = tx.ExecContext(ctx, Queries.Get("Insert"), r.Seq, sqldb.Millis(r.At), r.Actor.Type, r.Actor.ID, r.Actor.IP,
-		r.Action, r.Target, r.Reason, r.RequestID, r.Salt, orNull(r.Before), orNull(r.After), r.LeafHash)
+	_, err = tx.ExecContext(ctx, Queries.Get("Stage"), sqldb.Millis(r.At), r.Actor.Type, r.Actor.ID, r.Actor.IP,
+		r.Action, r.Target, r.Reason, r.RequestID, r.Salt, orNull(r.Before), orNull(r.After))
 	if err != nil {
 		return fmt.Errorf("audit: insert: %w", err)
 	}
@@ -98,7 +96,7 @@ func orNull(b []byte) any {
 	return b
 }
 
-// List returns rows newest first, and the cursor of the next page or "".
+// List settles, then returns rows newest first, and the cursor of the next page or "".
 func (l *Log) List(ctx context.Context, f Filter) ([]Row, string, error) {
 	before := int64(math.MaxInt64)
 	if f.Cursor != "" {
@@ -128,6 +126,9 @@ func (l *Log) List(ctx context.Context, f Filter) ([]Row, string, error) {
 		name, args = "ListByActor", append(args, text(f.ActorID, maxText))
 	case f.Target != "":
 		name, args = "ListByTarget", append(args, text(f.Target, maxText))
+	}
+	if err := l.Settle(ctx); err != nil {
+		return nil, "", err
 	}
 	rows, err := l.query(ctx, name, append(args, limit+1)...)
 	if err != nil {
@@ -173,11 +174,14 @@ func scan(ctx context.Context, q sqldb.Querier, name string, args ...any) (out [
 // ErrTampered is wrapped by what Verify returns when the log is not as it was written.
 var ErrTampered = errors.New("the audit log has been changed from outside")
 
-// Verify reads the whole log in one snapshot and checks that seq has no gap,
+// Verify settles, then reads the whole log in one snapshot and checks that seq has no gap,
 // that the counter agrees with the last entry and that every leaf hash matches.
 // It returns the number of entries.
 func (l *Log) Verify(ctx context.Context) (int64, error) {
 	var size, last int64
+	if err := l.Settle(ctx); err != nil {
+		return 0, err
+	}
 	err := l.db.ReadSnapshot(ctx, func(ctx context.Context, q sqldb.Querier) error {
 		last = 0
 		if err := q.QueryRowContext(ctx, Queries.Get("Size")).Scan(&size); err != nil {

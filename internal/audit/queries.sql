@@ -4,9 +4,23 @@ UPDATE audit_head SET size = size + 1 WHERE id = 1 RETURNING size;
 -- name: Size
 SELECT size FROM audit_head WHERE id = 1;
 
+-- name: Stage
+INSERT INTO audit_staged (at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+
+-- name: AnyStaged
+SELECT id FROM audit_staged ORDER BY id LIMIT 1;
+
+-- name: Staged
+SELECT id, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json
+FROM audit_staged ORDER BY id LIMIT $1;
+
+-- name: Unstage
+DELETE FROM audit_staged WHERE id = $1;
+
 -- name: Insert
-INSERT INTO audit_entry (seq, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json, leaf_hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+INSERT INTO audit_entry (seq, staged_id, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json, leaf_hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: List
 SELECT seq, at, actor_type, actor_id, actor_ip, action, target, reason, request_id, salt, before_json, after_json, leaf_hash
