@@ -53,7 +53,7 @@ CREATE TABLE session (
   expires_at      BIGINT   NOT NULL
 );
 CREATE UNIQUE INDEX session_active ON session (installation_id, user_id) WHERE state = 'active';
-CREATE INDEX session_user ON session (user_id);
+CREATE INDEX session_by_user ON session (user_id);
 CREATE INDEX session_expires ON session (expires_at);
 
 -- The sessions whose access tokens must be refused although they verify. Rows
