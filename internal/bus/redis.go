@@ -173,7 +173,7 @@ func (b *redisBus) listen() {
 		if time.Since(started) > 2*maxBackoff {
 			backoff = minBackoff
 		}
-		pause := backoff/2 + rand.N(backoff) // nodes shall not come back all at once
+		pause := backoff/2 + rand.N(backoff) // #nosec G404 -- jitter: nodes shall not come back all at once
 		b.log.Warn("bus: connection lost; reconnecting", "error", err, "in_ms", pause.Milliseconds())
 		wait := time.NewTimer(pause)
 		select {

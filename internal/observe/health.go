@@ -211,5 +211,7 @@ func writeHealth(w http.ResponseWriter, body any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Write(append(b, '\n')) // the caller is gone if this fails: nothing to be done about it
+	if _, err := w.Write(append(b, '\n')); err != nil {
+		return // the caller is gone, and with it whoever could be told
+	}
 }

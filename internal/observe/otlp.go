@@ -69,7 +69,7 @@ func newExporter(cfg TracerConfig, client *http.Client, log *slog.Logger, m trac
 	e.resource = &resource.Resource{Attributes: []*common.KeyValue{
 		keyValue(Attr{"service.name", cfg.Service}), keyValue(Attr{"service.version", cfg.Version}),
 	}}
-	e.ctx, e.stop = context.WithCancel(context.Background())
+	e.ctx, e.stop = context.WithCancel(context.Background()) // #nosec G118 -- Tracer.Close calls stop
 	return e
 }
 
@@ -109,7 +109,7 @@ func (e *exporter) deliver(body []byte) (rejected int64, err error) {
 		if err == nil || !errors.As(err, &again) {
 			return rejected, err
 		}
-		wait := backoff/2 + rand.N(backoff) // jitter, so that nodes do not come back together
+		wait := backoff/2 + rand.N(backoff) // #nosec G404 -- jitter, so that nodes do not come back together
 		if after > 0 {
 			wait = after
 		}

@@ -40,7 +40,7 @@ func (h *prettyHandler) Handle(_ context.Context, r slog.Record) error {
 	}
 	level := r.Level.String()
 	b.WriteString(level + strings.Repeat(" ", max(1, 6-len(level))))
-	b.WriteString(printable(Redact(r.Message), false))
+	b.WriteString(printable(loggable(r.Message), false))
 	if len(h.attrs) > 0 || r.NumAttrs() > 0 {
 		b.WriteByte(' ')
 	}

@@ -3,14 +3,25 @@ package observe
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 )
 
 const redacted = "[redacted]"
+
+// maxText is the longest text of a log line's value, in bytes; clients choose some of them.
+const maxText = 16 << 10
+
+// loggable bounds s and takes out its secrets.
+func loggable(s string) string {
+	if more := len(s) - maxText; more > 0 {
+		return Redact(strings.ToValidUTF8(s[:maxText], "\uFFFD")) + fmt.Sprintf("… (%d bytes more)", more)
+	}
+	return Redact(s)
+}
 
 // redactAttr is the last word on every attribute: groups are the names around it.
 func redactAttr(groups []string, a slog.Attr) slog.Attr {
@@ -25,7 +36,7 @@ func redactAttr(groups []string, a slog.Attr) slog.Attr {
 	}
 	switch a.Value.Kind() {
 	case slog.KindString:
-		a.Value = slog.StringValue(Redact(a.Value.String()))
+		a.Value = slog.StringValue(loggable(a.Value.String()))
 	case slog.KindAny:
 		a.Value = redactAny(a.Value)
 	}
@@ -37,7 +48,7 @@ func redactAny(v slog.Value) slog.Value {
 	case nil, slog.Level, *slog.Source:
 		return v
 	case error:
-		return slog.StringValue(Redact(x.Error()))
+		return slog.StringValue(loggable(x.Error()))
 	default:
 		b, err := json.Marshal(x)
 		if err != nil {
@@ -56,7 +67,7 @@ func redactAny(v slog.Value) slog.Value {
 func redactTree(tree any) any {
 	switch t := tree.(type) {
 	case string:
-		return Redact(t)
+		return loggable(t)
 	case []any:
 		for i := range t {
 			t[i] = redactTree(t[i])
@@ -148,43 +159,4 @@ func splitWords(key string) []string {
 		b.WriteRune(unicode.ToLower(r))
 	}
 	return strings.Fields(b.String())
-}
-
-var (
-	refreshToken  = regexp.MustCompile(`\bv[1-9]\.[A-Za-z0-9_.-]{20,}`)
-	moduleVersion = regexp.MustCompile(`^v[1-9]\.\d+\.\d+([-+][0-9A-Za-z.+-]*)?$`)
-	operatorToken = regexp.MustCompile(`llo_[A-Za-z0-9_.-]{8,}`)
-	jsonWebToken  = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{6,}(\.[A-Za-z0-9_-]*)*`)
-	authScheme    = regexp.MustCompile(`(?i)\b(bearer|dpop|basic) +[A-Za-z0-9._~+/=-]{16,}`)
-	urlPassword   = regexp.MustCompile(`(://[^/\s:@"]*):[^/\s@"]+@`)
-)
-
-// Redact returns s without the tokens and URL passwords that it recognises:
-// our refresh tokens (v1.…), operator tokens (llo_…), JSON Web Tokens (eyJ…),
-// Authorization values, and the password in scheme://user:password@host.
-func Redact(s string) string {
-	if len(s) < 8 {
-		return s
-	}
-	if strings.Contains(s, "eyJ") {
-		s = jsonWebToken.ReplaceAllString(s, redacted)
-	}
-	if strings.Contains(s, "llo_") {
-		s = operatorToken.ReplaceAllString(s, redacted)
-	}
-	if i := strings.IndexByte(s, 'v'); i >= 0 && strings.IndexByte(s[i:], '.') > 0 {
-		s = refreshToken.ReplaceAllStringFunc(s, func(m string) string {
-			if moduleVersion.MatchString(m) {
-				return m
-			}
-			return redacted
-		})
-	}
-	if strings.IndexByte(s, ' ') >= 0 {
-		s = authScheme.ReplaceAllString(s, "$1 "+redacted)
-	}
-	if strings.Contains(s, "://") {
-		s = urlPassword.ReplaceAllString(s, "$1:"+redacted+"@")
-	}
-	return s
 }

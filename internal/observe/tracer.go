@@ -61,7 +61,7 @@ func (c TracerConfig) url() (string, error) {
 }
 
 // SpanKind is a span's role; the values are OTLP's.
-type SpanKind int
+type SpanKind int32
 
 // The kinds.
 const (
