@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/scanner"
 	"github.com/goccy/go-yaml/token"
 )
 
@@ -23,7 +23,7 @@ func (l *loader) parse(data []byte) (root *node, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	tokens := lexer.Tokenize(text)
+	tokens := tokenize(text)
 	if !l.vetTokens(tokens, text) {
 		return nil, false
 	}
@@ -86,6 +86,22 @@ func (l *loader) vetText(data []byte) (string, bool) {
 		return "", false
 	}
 	return text, true
+}
+
+// tokenize ends at the first token that is invalid, which the parser then
+// reports. (The library's own loop goes on behind it, and need not end.)
+func tokenize(text string) token.Tokens {
+	var s scanner.Scanner
+	s.Init(text)
+	var tokens token.Tokens
+	for range len(text) + 1 {
+		more, err := s.Scan()
+		tokens.Add(more...)
+		if err != nil {
+			break // io.EOF, or the last token says what is wrong
+		}
+	}
+	return tokens
 }
 
 // parseTokens runs the parser. What it says becomes our own words.

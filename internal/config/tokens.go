@@ -35,7 +35,7 @@ func (l *loader) vetTokens(tokens token.Tokens, text string) bool {
 	if len(tokens) == 0 && strings.TrimSpace(text) != "" {
 		return v.refuse(nil, "look for a stray character", "the file is not valid YAML")
 	}
-	if len(v.flow) > 0 {
+	if len(v.flow) > 0 && tokens[len(tokens)-1].Type != token.InvalidType {
 		open := v.flow[len(v.flow)-1]
 		return v.refuse(open, "close it", "the %s has no end", open.Value)
 	}
