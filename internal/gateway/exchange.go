@@ -46,9 +46,10 @@ type Exchange struct {
 	peer    netip.Addr        // address of the connection
 	trusted bool              // the peer is a trusted proxy
 
-	target    *target  // where the request goes
-	status    int      // what the upstream answered, 0 if it did not
-	breaker   *breaker // holds permit until the outcome is known
+	body      *requestBody // nil for a request without a body
+	target    *target      // where the request goes
+	status    int          // what the upstream answered, 0 if it did not
+	breaker   *breaker     // holds permit until the outcome is known
 	permit    uint64
 	stock5xx  bool      // a 5xx of the upstream becomes an error, for the fallback stage
 	countdown countdown // what is left of the feature's timeout

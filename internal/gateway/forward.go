@@ -24,7 +24,7 @@ const maxInformational = 16
 
 // forward returns the handler at the end of a proxied route's way: it sends the
 // request to x.target and streams the answer back.
-func (g *Gateway) forward(up *upstream, path *pathTemplate, pause time.Duration) Handler {
+func (g *Gateway) forward(up *upstream, path *pathTemplate) Handler {
 	return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 		up.pool.acquire()
 		x.target.inFlight.Add(1)
@@ -33,11 +33,11 @@ func (g *Gateway) forward(up *upstream, path *pathTemplate, pause time.Duration)
 			up.pool.release()
 		}()
 		c := call{gateway: g, x: x, w: w, in: r, up: up}
-		if err := c.prepare(path, pause); err != nil {
+		if err := c.prepare(path); err != nil {
 			return err
 		}
-		if c.body != nil {
-			defer c.body.detach()
+		if x.body != nil {
+			defer x.body.detach()
 		}
 		began := time.Now()
 		transport := up.pool.main
@@ -62,7 +62,6 @@ type call struct {
 	in      *http.Request // from the client
 	out     *http.Request // to the upstream
 	up      *upstream
-	body    *requestBody // nil without a body
 	upgrade bool
 
 	url   url.URL
@@ -74,7 +73,7 @@ type call struct {
 	final         bool
 }
 
-func (c *call) prepare(path *pathTemplate, pause time.Duration) error {
+func (c *call) prepare(path *pathTemplate) error {
 	x, r := c.x, c.in
 	c.upgrade = hasToken(r.Header["Connection"], "upgrade") && len(r.Header["Upgrade"]) == 1 &&
 		hasToken(r.Header["Upgrade"], "websocket") && r.ProtoMajor == 1 && r.Method == http.MethodGet
@@ -83,6 +82,11 @@ func (c *call) prepare(path *pathTemplate, pause time.Duration) error {
 		return err
 	}
 	escaped := path.expand(x.target.basePath, x.Params)
+	if path.mixed {
+		if _, err := checkPath(escaped); err != nil {
+			return problem.New(problem.InvalidRequest, "%s", err.Error())
+		}
+	}
 	decoded, err := url.PathUnescape(escaped)
 	if err != nil {
 		return problem.New(problem.InvalidRequest, "the path is not well-formed").Wrap(err)
@@ -99,19 +103,8 @@ func (c *call) prepare(path *pathTemplate, pause time.Duration) error {
 	if c.up.config.PreserveHost {
 		out.Host = r.Host
 	}
-	switch {
-	case r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody:
-		out.Body = nil
-	default:
-		c.body = newRequestBody(c.w, r, pause)
-		out.Body = c.body
-		if r.ProtoMajor == 1 {
-			// The upstream may answer before it has read everything. An error
-			// means that the writer cannot, and the answer comes after the body.
-			if err := http.NewResponseController(c.w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-				return err
-			}
-		}
+	if r.ContentLength == 0 || r.Body == http.NoBody {
+		out.Body = nil // else the transport looks for one
 	}
 	c.out = out
 	return nil
@@ -152,9 +145,9 @@ func (c *call) noMore1xx() {
 // failed turns the transport's error into the problem that it is.
 func (c *call) failed(err error) error {
 	c.noMore1xx()
-	if c.body != nil {
-		c.body.detach()
-		if p := c.body.fault(); p != nil {
+	if body := c.x.body; body != nil {
+		body.detach()
+		if p := body.fault(); p != nil {
 			return p
 		}
 	}

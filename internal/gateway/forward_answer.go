@@ -42,6 +42,9 @@ func (c *call) answer(res *http.Response) error {
 	}
 	h["Server-Timing"] = serverTiming(h["Server-Timing"], time.Since(x.Start), x.UpstreamMS)
 	announced := len(res.Trailer)
+	if err := c.beforeAnswer(); err != nil {
+		return err
+	}
 	c.w.WriteHeader(res.StatusCode)
 
 	var err error
@@ -58,6 +61,20 @@ func (c *call) answer(res *http.Response) error {
 		return err
 	}
 	c.trailers(res, announced)
+	return nil
+}
+
+// beforeAnswer lets an answer begin while the request's body still comes: the
+// server must neither eat the rest of the body, which belongs to the upstream,
+// nor use the connection again, since it cannot know where the body ends.
+func (c *call) beforeAnswer() error {
+	if c.in.ProtoMajor != 1 || c.x.body == nil || c.x.body.complete() {
+		return nil
+	}
+	c.w.Header().Set("Connection", "close")
+	if err := http.NewResponseController(c.w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return errClientGone
+	}
 	return nil
 }
 

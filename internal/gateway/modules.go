@@ -149,15 +149,8 @@ func (g *Gateway) addHandler(t *table, f *feature, priority module.Priority, h m
 	if f.policy.Priority == "" {
 		rt.Priority = priority
 	}
-	pause := t.settings.Limits.BodyTimeout.D()
 	return g.finish(t, f, rt, destination{handler: func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 		setPathValues(rt, x, r)
-		if r.ContentLength != 0 && r.Body != nil && pause > 0 {
-			body := newRequestBody(w, r, pause)
-			defer body.detach()
-			r = r.WithContext(r.Context()) // the body below reads from the request as it was
-			r.Body = body
-		}
 		h.Handler.ServeHTTP(w, r)
 		return nil
 	}})

@@ -37,7 +37,7 @@ type pattern struct {
 func parsePattern(s string) (pattern, error) {
 	var p pattern
 	path := s
-	if method, rest, ok := strings.Cut(s, " "); ok {
+	if method, rest, ok := strings.Cut(s, " "); ok && !strings.HasPrefix(s, "/") {
 		p.method, path = method, strings.TrimLeft(rest, " ")
 		if !validMethod(p.method) {
 			return p, fmt.Errorf("%q is not a method; write for example \"GET /v1/flights\", or only the path for any method", p.method)

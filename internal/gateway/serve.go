@@ -31,12 +31,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.locate(x, r)
 	rt := t.route(x, r)
 	x.Route = rt
+	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
+		x.body = newRequestBody(w, r, t.settings.Limits.BodyTimeout.D())
+		r.Body = x.body
+	}
 	if rt.feature != nil {
 		rt.feature.inFlight.Add(1)
 		defer rt.feature.inFlight.Add(-1)
-	}
-	if g.options.Development {
-		r = r.WithContext(problem.WithDebug(r.Context()))
 	}
 	if err := rt.handler(x, w, r); err != nil {
 		// The trace stage answers every error; one that comes out of it has no answer.

@@ -14,8 +14,8 @@ func bodyStage(limit int64) Stage {
 			if r.ContentLength > limit {
 				return problem.New(problem.BodyTooLarge, "the request body is larger than %d bytes", limit)
 			}
-			if r.ContentLength < 0 && r.Body != nil {
-				r.Body = http.MaxBytesReader(w, r.Body, limit)
+			if r.ContentLength < 0 && x.body != nil {
+				x.body.atMost(limit)
 			}
 			return next(x, w, r)
 		}

@@ -183,7 +183,7 @@ func (g *Gateway) addProxiedRoute(t, old *table, f *feature, rc RouteConfig) err
 	rt := newRoute(f, rc.Match, p)
 	rt.Auth, rt.Upstream = f.policy.Auth, rc.Upstream
 	return g.finish(t, f, rt, destination{
-		handler:  g.forward(up, path, t.settings.Limits.BodyTimeout.D()),
+		handler:  g.forward(up, path),
 		upstream: up,
 		breakers: g.breakersFor(t, old, f, up),
 	})

@@ -13,6 +13,10 @@ import (
 type pathTemplate struct {
 	pieces []templatePiece
 	size   int // length of the literal text
+
+	// mixed is set where a segment is made of several pieces: then values could
+	// join into a dot segment that none of them is.
+	mixed bool
 }
 
 type templatePiece struct {
@@ -27,13 +31,14 @@ func parseTemplate(s string, match pattern) (*pathTemplate, error) {
 	}
 	t := &pathTemplate{}
 	names := match.paramNames()
+	var plain strings.Builder // with x for every wildcard
 	for rest := s; rest != ""; {
 		open := strings.IndexByte(rest, '{')
 		text := rest
 		if open >= 0 {
 			text = rest[:open]
 		}
-		if err := t.addText(text); err != nil {
+		if err := t.addText(text, &plain); err != nil {
 			return nil, err
 		}
 		if open < 0 {
@@ -54,13 +59,22 @@ func parseTemplate(s string, match pattern) (*pathTemplate, error) {
 			}
 			return nil, fmt.Errorf("{%s...} stands for one segment in match; write {%s}", name, name)
 		}
-		t.pieces = append(t.pieces, templatePiece{param: i})
+		before := s[:len(s)-len(rest)+open]
 		rest = rest[end+1:]
+		if isTail && (rest != "" || !strings.HasSuffix(before, "/")) {
+			return nil, fmt.Errorf("{%s...} must be the last segment", name)
+		}
+		t.mixed = t.mixed || !strings.HasSuffix(before, "/") || rest != "" && rest[0] != '/'
+		t.pieces = append(t.pieces, templatePiece{param: i})
+		plain.WriteByte('x')
+	}
+	if _, err := checkPath(plain.String()); err != nil {
+		return nil, err
 	}
 	return t, nil
 }
 
-func (t *pathTemplate) addText(text string) error {
+func (t *pathTemplate) addText(text string, plain *strings.Builder) error {
 	if text == "" {
 		return nil
 	}
@@ -71,9 +85,7 @@ func (t *pathTemplate) addText(text string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := checkPath(lit); err != nil {
-		return err
-	}
+	plain.WriteString(lit)
 	t.pieces = append(t.pieces, templatePiece{text: lit, param: -1})
 	t.size += len(lit)
 	return nil

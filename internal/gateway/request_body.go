@@ -12,22 +12,30 @@ import (
 	"landline/internal/problem"
 )
 
-// requestBody hands the client's body to the transport. It bounds the client's
-// pauses, remembers whose fault a failure was, and can be taken away from the
-// transport: once detach returns, nobody reads from the client any more.
+// requestBody is the client's body for everything behind the listener. It
+// bounds its size and the client's pauses, remembers whose fault a failure was,
+// and can be taken away from an upstream's transport: once detach returns,
+// nobody reads from the client any more.
 type requestBody struct {
 	in      *http.Request
+	body    io.ReadCloser
 	control *http.ResponseController
-	pause   time.Duration
+	pause   time.Duration // longest silence of the client, 0 = any
 
 	mu       sync.Mutex
+	limit    int64 // bytes that may come in all, -1 = any
+	read     int64
+	deadline time.Time
 	err      error // what the client's side failed with
 	detached bool
-	done     bool
+	done     bool // read to its end, or failed
 }
 
+// newRequestBody wraps the body of r, which must have one.
 func newRequestBody(w http.ResponseWriter, r *http.Request, pause time.Duration) *requestBody {
-	return &requestBody{in: r, control: http.NewResponseController(w), pause: pause}
+	b := &requestBody{in: r, body: r.Body, control: http.NewResponseController(w), pause: pause, limit: -1}
+	b.extend() // also bounds how long the server waits for a body that nobody reads
+	return b
 }
 
 var errDetached = errors.New("the request is over")
@@ -39,17 +47,24 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	switch {
 	case b.detached:
 		return 0, errDetached
+	case b.err != nil:
+		return 0, b.err
 	case b.done:
 		return 0, io.EOF
+	case b.limit >= 0 && int64(len(p)) > b.limit-b.read+1:
+		p = p[:max(b.limit-b.read+1, 1)]
 	}
-	b.deadline(b.pause)
-	n, err := b.in.Body.Read(p)
+	b.extend()
+	n, err := b.body.Read(p)
+	if b.read += int64(n); b.limit >= 0 && b.read > b.limit {
+		n, err = max(n-int(b.read-b.limit), 0), &http.MaxBytesError{Limit: b.limit}
+	}
 	if err == nil {
 		return n, nil
 	}
-	b.deadline(0)
 	b.done = true
 	if err == io.EOF {
+		b.never()
 		b.cleanTrailers()
 		return n, io.EOF
 	}
@@ -57,15 +72,36 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// deadline sets when the client's silence ends the read; 0 = never. A writer
-// that knows no deadlines belongs to a test: then the feature's timeout is all.
-func (b *requestBody) deadline(d time.Duration) {
-	var at time.Time
-	if d > 0 {
-		at = time.Now().Add(d)
-	} else if b.pause == 0 {
+// atMost bounds the body to n bytes.
+func (b *requestBody) atMost(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = n
+}
+
+// extend gives the client another pause. The deadline is moved only when a
+// quarter of it is used up: moving it is not free. A writer that knows no
+// deadlines belongs to a test; then the feature's timeout is all.
+func (b *requestBody) extend() {
+	if b.pause <= 0 {
 		return
 	}
+	now := time.Now()
+	if b.deadline.Sub(now) > b.pause-b.pause/4 {
+		return
+	}
+	b.deadline = now.Add(b.pause)
+	b.setDeadline(b.deadline)
+}
+
+// never lifts the deadline: the server now watches the connection for its end.
+func (b *requestBody) never() {
+	if b.pause > 0 {
+		b.setDeadline(time.Time{})
+	}
+}
+
+func (b *requestBody) setDeadline(at time.Time) {
 	if err := b.control.SetReadDeadline(at); err != nil && !errors.Is(err, http.ErrNotSupported) && b.err == nil {
 		b.err = err
 	}
@@ -83,6 +119,15 @@ func (b *requestBody) cleanTrailers() {
 
 // Close does not close the client's body: the server does when the request ends.
 func (b *requestBody) Close() error { return nil }
+
+// complete reports whether there is nothing left to read.
+func (b *requestBody) complete() bool {
+	if !b.mu.TryLock() {
+		return false // a read is under way
+	}
+	defer b.mu.Unlock()
+	return b.done && b.err == nil
+}
 
 // detach takes the body away from the transport. A read that waits for the
 // client is ended by an expired deadline.
