@@ -25,7 +25,8 @@ func (l *loader) decodeRoot(root *node, sections []Section) {
 			}
 			continue
 		}
-		l.decode(e.value, reflect.ValueOf(s.Ptr).Elem(), (*path)(nil).child(e.key), nil)
+		v := reflect.ValueOf(s.Ptr).Elem()
+		l.decode(e.value, v, (*path)(nil).child(e.key), &field{name: e.key, enum: choices(v.Type())})
 	}
 }
 

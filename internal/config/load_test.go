@@ -249,6 +249,9 @@ func TestSectionsOfTheProgramAreVetted(t *testing.T) {
 	type limit struct {
 		D config.Duration `yaml:"d" min:"soon"`
 	}
+	type inline struct {
+		M map[string]string `yaml:",inline"`
+	}
 	s := newShop()
 	for want, list := range map[string][]config.Section{
 		"there twice":               {{Key: "a", Ptr: s}, {Key: "a", Ptr: s}},
@@ -256,11 +259,63 @@ func TestSectionsOfTheProgramAreVetted(t *testing.T) {
 		"must be a pointer":         {{Key: "a", Ptr: *s}},
 		"has the key a twice":       {{Key: "a", Ptr: &twice{}}},
 		"cannot be configured":      {{Key: "a", Ptr: &open{}}},
+		"only a struct can be":      {{Key: "a", Ptr: &inline{}}},
 		`limit "soon"`:              {{Key: "a", Ptr: &limit{}}},
 		"keys of a mapping must be": {{Key: "a", Ptr: &map[int]string{}}},
 	} {
 		if err := config.LoadBytes("x", nil, list, config.Env{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+type color string
+
+func (*color) Choices() []string { return []string{"red", "green"} }
+
+func TestTypesWithChoices(t *testing.T) {
+	one, all := color("red"), struct {
+		List []color          `yaml:"list"`
+		Map  map[string]color `yaml:"map"`
+		Ptr  *color           `yaml:"ptr"`
+	}{}
+	list := []config.Section{{Key: "one", Ptr: &one}, {Key: "all", Ptr: &all}}
+	err := config.LoadBytes("/etc/ll/landline.yaml", []byte("one: blue\nall:\n  list: [red, bleu]\n  map: {a: reed}\n  ptr: gren\n"), list, config.Env{})
+	want := lineSet(
+		`1:6: one: the text "blue" is not one of the choices (write one of red, green)`,
+		`3:15: all.list[1]: the text "bleu" is not one of the choices (write one of red, green)`,
+		`4:12: all.map.a: the text "reed" is not one of the choices (did you mean red? write one of red, green)`,
+		`5:8: all.ptr: the text "gren" is not one of the choices (did you mean green? write one of red, green)`,
+	)
+	if got := lines(t, err); got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+	if err := config.LoadBytes("x", []byte("one: green\nall: {list: [red], map: {a: green}, ptr: red}\n"), list, config.Env{}); err != nil || one != "green" || *all.Ptr != "red" {
+		t.Errorf("%v, %s, %+v", err, one, all)
+	}
+}
+
+func TestUnits(t *testing.T) {
+	for text, want := range map[string]string{"30d": "30d", "36h": "36h", "1500ms": "1500ms", "0.5d": "12h", "0s": "0s", "0": "0s", "-5m": "-5m", "1h1ns": "1h0m0.000000001s", "2500000h": "2500000h"} {
+		var d config.Duration
+		if err := d.UnmarshalText([]byte(text)); err != nil || d.String() != want {
+			t.Errorf("duration %s = %s, %v, want %s", text, d, err, want)
+		}
+	}
+	for text, want := range map[string]string{"10MiB": "10MiB", "1024": "1KiB", "5 KB": "5000", "7B": "7", "0": "0", "1GB": "1000000000"} {
+		var b config.Bytes
+		if err := b.UnmarshalText([]byte(text)); err != nil || b.String() != want {
+			t.Errorf("size %s = %s, %v, want %s", text, b, err, want)
+		}
+	}
+	for _, text := range []string{"", "d", "5", "40000d", "NaNd", "1y", "5e9d"} {
+		if err := new(config.Duration).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("duration %q is read", text)
+		}
+	}
+	for _, text := range []string{"", "-1", "1.5MiB", "9999999999GiB", "MiB", "1TB"} {
+		if err := new(config.Bytes).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("size %q is read", text)
 		}
 	}
 }

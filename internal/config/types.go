@@ -53,6 +53,7 @@ type field struct {
 type structure struct {
 	fields []*field
 	byName map[string]*field
+	broken string // a field that is tagged inline but is no struct
 }
 
 func (s *structure) names() []string {
@@ -102,6 +103,8 @@ func (ts *types) collect(s *structure, t reflect.Type, index []int) {
 		switch {
 		case inline && sf.Type.Kind() == reflect.Struct:
 			ts.collect(s, sf.Type, at)
+		case inline && tagged:
+			s.broken = sf.Name
 		case !sf.IsExported() || name == "" || name == "-":
 		case s.byName[name] != nil:
 			// vet reports it
@@ -124,9 +127,10 @@ func (ts *types) collect(s *structure, t reflect.Type, index []int) {
 	}
 }
 
-// choices returns the values of a Chooser, or of a list's or pointer's element.
+// choices returns the values of a Chooser, or of what a list, mapping or pointer
+// holds.
 func choices(t reflect.Type) []string {
-	for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+	for t.Kind() == reflect.Slice || t.Kind() == reflect.Map || t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	if t.Kind() == reflect.String && reflect.PointerTo(t).Implements(chooserType) {
@@ -170,7 +174,11 @@ func (ts *types) vet(t reflect.Type) error {
 
 func (ts *types) vetStruct(t reflect.Type) error {
 	seen := map[string]bool{}
-	for _, f := range ts.structure(t).fields {
+	s := ts.structure(t)
+	if s.broken != "" {
+		return fmt.Errorf("type %s: only a struct can be inline, not %s", t, s.broken)
+	}
+	for _, f := range s.fields {
 		if seen[f.name] {
 			return fmt.Errorf("type %s has the key %s twice", t, f.name)
 		}

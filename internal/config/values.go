@@ -13,6 +13,9 @@ import (
 // Duration is a time.Duration that is written like "800ms", "15m" or "30d" in YAML.
 type Duration time.Duration
 
+// maxDays is the longest duration that may be written in days: a century.
+const maxDays = Duration(36500 * 24 * time.Hour)
+
 // D returns d as a time.Duration.
 func (d Duration) D() time.Duration { return time.Duration(d) }
 
@@ -22,6 +25,9 @@ func (d Duration) String() string {
 		name string
 		size time.Duration
 	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond}} {
+		if u.name == "d" && (d > maxDays || d < -maxDays) {
+			continue // UnmarshalText would not read it
+		}
 		if d != 0 && time.Duration(d)%u.size == 0 {
 			return strconv.FormatInt(int64(time.Duration(d)/u.size), 10) + u.name
 		}
