@@ -88,7 +88,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			fail(w, r, problem.New(problem.Forbidden, "requests from pages of other origins are refused").Wrap(err))
 			return
 		}
-		if r.URL.Path != path.Clean(r.URL.Path) {
+		if p, clean := r.URL.Path, path.Clean(r.URL.Path); p != clean && (clean == "/" || p != clean+"/") { // the mux would redirect, in its own words
 			fail(w, r, problem.New(problem.RouteNotFound, ""))
 			return
 		}

@@ -18,7 +18,7 @@ type auditInput struct {
 	Target string    `query:"target" maxLength:"255" doc:"Id of what was changed."`
 	From   time.Time `query:"from" doc:"At or after, RFC 3339."`
 	Until  time.Time `query:"until" doc:"Before, RFC 3339."`
-	pageInput
+	rest.PageInput
 }
 
 func (s *Server) registerAudit() {

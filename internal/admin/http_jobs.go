@@ -16,12 +16,6 @@ import (
 	"landline/internal/sqldb"
 )
 
-// pageInput are the parameters of every list.
-type pageInput struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Things per page."`
-	Cursor string `query:"cursor" maxLength:"200" doc:"page.next of the page before."`
-}
-
 // reasonInput is the body of a change that takes nothing but a reason.
 type reasonInput struct {
 	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why, for the audit log."`
@@ -39,7 +33,7 @@ type jobsInput struct {
 	State string `query:"state" enum:"available,scheduled,running,retryable,completed,cancelled,dead"`
 	Kind  string `query:"kind" maxLength:"128"`
 	Lane  string `query:"lane" maxLength:"128"`
-	pageInput
+	rest.PageInput
 }
 
 type jobInput struct {

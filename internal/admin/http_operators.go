@@ -38,7 +38,7 @@ type operatorRotate struct {
 
 func (s *Server) registerOperators() {
 	huma.Register(s.api, operation(http.MethodGet, "/operators", "list-operators", "operators", "Operators, removed ones too", module.Owner),
-		func(ctx context.Context, in *struct{ pageInput }) (*body[rest.List[OperatorView]], error) {
+		func(ctx context.Context, in *struct{ rest.PageInput }) (*body[rest.List[OperatorView]], error) {
 			ops, next, err := s.operators.List(ctx, in.Limit, in.Cursor)
 			if err != nil {
 				return nil, err

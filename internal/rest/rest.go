@@ -68,6 +68,12 @@ func With(ctx context.Context, r Request) context.Context {
 	return context.WithValue(ctx, requestKey{}, r)
 }
 
+// PageInput are the parameters of every list; embed it in the input.
+type PageInput struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Things per page."`
+	Cursor string `query:"cursor" maxLength:"200" doc:"page.next of the page before."`
+}
+
 // Page is the second member of every list's answer.
 type Page struct {
 	Next *string `json:"next" doc:"Give it as cursor to get the next page; null on the last." nullable:"true"`
