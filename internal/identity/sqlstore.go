@@ -48,55 +48,69 @@ var errUnmet = errors.New("a condition of the change does not hold")
 
 // Apply is Store.Apply. The order matters: what decides a race comes first, and
 // old sessions end before a new one takes their place in the unique index.
+//
+// Who loses a race usually has written nothing yet. It then waits for the commit
+// like everybody in the group instead of failing at once: when Apply returns
+// false, what won can be read.
 func (s *SQLStore) Apply(ctx context.Context, c Change) (bool, error) {
+	met := false
 	err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		w := writer{ctx: ctx, tx: tx}
-		if c.Installation != nil {
-			w.installation(c.Installation)
-		}
-		if c.Proof != nil && w.err == nil {
-			w.one("ProofInsert", c.Proof.ID, sqldb.Millis(c.Proof.Expires))
-			if errors.Is(w.err, errUnmet) {
-				return ErrProofSpent
-			}
-		}
-		if i := c.Seen; i != nil {
-			w.one("InstallationSeen", i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.SeenAt), i.ID)
-		}
-		for _, e := range c.End {
-			w.one("SessionRevoke", string(e.Reason), e.SessionID)
-			w.revocation(e)
-		}
-		if c.Update != nil {
-			w.update(c.Update)
-		}
-		if u := c.User; u != nil {
-			w.one("UserInsert", u.ID, string(u.Kind), string(u.State), orNull(u.InstallationID), sqldb.Millis(u.CreatedAt))
-		}
-		if c.Session != nil {
-			w.session(c.Session)
-		}
-		if c.Restore != nil {
-			w.one("RestoreWindowSet", sqldb.Millis(c.Restore.From), sqldb.Millis(c.Restore.Until))
+		w.change(c)
+		if errors.Is(w.err, errUnmet) && !w.wrote {
+			met = false
+			return nil
 		}
 		for _, e := range c.Audit {
 			if w.err == nil {
 				w.err = s.audit.Record(ctx, tx, e)
 			}
 		}
+		met = w.err == nil
 		return w.err
 	})
 	if errors.Is(err, errUnmet) {
 		return false, nil
 	}
-	return err == nil, err
+	return met && err == nil, err
 }
 
 // writer runs statements until one fails.
 type writer struct {
-	ctx context.Context
-	tx  *sqldb.Tx
-	err error
+	ctx   context.Context
+	tx    *sqldb.Tx
+	wrote bool
+	err   error
+}
+
+func (w *writer) change(c Change) {
+	if c.Installation != nil {
+		w.installation(c.Installation)
+	}
+	for _, e := range c.End {
+		w.one("SessionRevoke", string(e.Reason), e.SessionID)
+		w.revocation(e)
+	}
+	if c.Update != nil {
+		w.update(c.Update)
+	}
+	if u := c.User; u != nil {
+		w.one("UserInsert", u.ID, string(u.Kind), string(u.State), orNull(u.InstallationID), sqldb.Millis(u.CreatedAt))
+	}
+	if c.Session != nil {
+		w.session(c.Session)
+	}
+	if c.Proof != nil && w.err == nil {
+		if w.one("ProofInsert", c.Proof.ID, sqldb.Millis(c.Proof.Expires)); errors.Is(w.err, errUnmet) {
+			w.err = ErrProofSpent
+		}
+	}
+	if i := c.Seen; i != nil {
+		w.one("InstallationSeen", i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.SeenAt), i.ID)
+	}
+	if c.Restore != nil {
+		w.one("RestoreWindowSet", sqldb.Millis(c.Restore.From), sqldb.Millis(c.Restore.Until))
+	}
 }
 
 // one runs a statement that must touch one row.
@@ -113,6 +127,7 @@ func (w *writer) one(query string, args ...any) {
 	if err == nil && n != 1 {
 		err = errUnmet
 	}
+	w.wrote = w.wrote || n > 0
 	w.err = err
 }
 
