@@ -265,11 +265,13 @@ func classifySQLState(e *pgconn.PgError) error {
 	return nil
 }
 
-// uncertainPostgres: the server did not get to answer the commit, or went down while it did.
+// uncertainPostgres: the server did not get to answer the commit, or went down
+// while it did. pgconn.SafeToRetry is no help here: of a connection lost while
+// the answer was awaited it says that nothing was sent (pgx 5.12).
 func uncertainPostgres(err error) bool {
 	var e *pgconn.PgError
 	if errors.As(err, &e) {
 		return e.SeverityUnlocalized == "FATAL" || e.SeverityUnlocalized == "PANIC"
 	}
-	return !pgconn.SafeToRetry(err) && !errors.Is(err, pgx.ErrTxCommitRollback) && !errors.Is(err, sql.ErrTxDone)
+	return !errors.Is(err, pgx.ErrTxCommitRollback) && !errors.Is(err, sql.ErrTxDone)
 }
