@@ -27,10 +27,9 @@ type groupCommit struct {
 	stopped chan struct{}
 }
 
+// newGroupCommit returns a groupCommit whose loop is yet to be started.
 func newGroupCommit(db *DB, queue int, timeout time.Duration, upkeep func(int)) *groupCommit {
-	g := &groupCommit{db: db, line: newLine(queue), timeout: timeout, upkeep: upkeep, stopped: make(chan struct{})}
-	go g.loop()
-	return g
+	return &groupCommit{db: db, line: newLine(queue), timeout: timeout, upkeep: upkeep, stopped: make(chan struct{})}
 }
 
 func (g *groupCommit) waiting() int { return g.line.length() }

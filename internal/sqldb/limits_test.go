@@ -3,6 +3,8 @@ package sqldb_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -177,6 +179,9 @@ func TestCloseWaitsForWritesThatHaveBegun(t *testing.T) {
 			release()
 			if err := errors.Join(<-holder, <-closed); err != nil {
 				t.Error(err)
+			}
+			if _, err := os.Stat(filepath.Join(options.Dir, sqldb.DefaultFile+"-wal")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("Close left a write-ahead log: %v", err)
 			}
 			wantIDs(t, testkit.Open(t, options), "holder")
 		})

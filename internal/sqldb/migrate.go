@@ -117,6 +117,9 @@ func (db *DB) Pending(ctx context.Context, all ...Migrations) (int, error) {
 
 func (db *DB) modules(ctx context.Context, all []Migrations) (modules []*module, pending int, err error) {
 	for _, m := range all {
+		if m.Module == "" && m.FS == nil { // a module that stores nothing
+			continue
+		}
 		mod, err := db.module(ctx, m)
 		if err != nil {
 			return nil, 0, fmt.Errorf("sqldb: migrations of module %q: %w", m.Module, err)

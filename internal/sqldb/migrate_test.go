@@ -66,7 +66,7 @@ func TestMigrateIsForwardAndRepeatable(t *testing.T) {
 		}
 		migrate(noteV2, things)
 		migrate(noteV2, things)
-		pending(0, noteV2, things)
+		pending(0, noteV2, things, sqldb.Migrations{})
 		if title, err := scalar[string](t, db, `SELECT title FROM note WHERE id = 'old'`); err != nil || title != "none" {
 			t.Errorf("the old row has %q, %v", title, err)
 		}

@@ -34,6 +34,11 @@ type Options struct {
 	Log     *slog.Logger          // nil = slog.Default()
 	Metrics prometheus.Registerer // nil = none
 
+	// Relaxed lets a power cut (not a crash of the process) take back the last
+	// commits, for a file of its own that holds what may be lost, such as
+	// telemetry (SQLite: synchronous=NORMAL; no effect on PostgreSQL).
+	Relaxed bool
+
 	Queue        int           // most callers that may wait to write before ErrBusy; 0 = 1024
 	WriteTimeout time.Duration // longest that one caller's transaction may take; it waits for its turn at most twice as long; 0 = 10s
 	MaxConns     int           // connections open at most; 0 = 16 (PostgreSQL)
@@ -144,11 +149,11 @@ func (db *DB) Write(ctx context.Context, fn func(context.Context, *Tx) error) er
 // Close refuses new writes, waits for those that have begun, and closes the database.
 func (db *DB) Close() error {
 	db.writes.close()
-	err := db.writer.Close()
+	var err error
 	if db.reader != db.writer {
-		err = errors.Join(err, db.reader.Close())
+		err = db.reader.Close() // first: the last connection moves SQLite's log into the file, and readers may not
 	}
-	return errors.Join(err, db.refuser.Close())
+	return errors.Join(err, db.writer.Close(), db.refuser.Close())
 }
 
 // rollback ends a transaction whose outcome no longer matters. That it has

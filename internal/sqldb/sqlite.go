@@ -32,9 +32,9 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 	}
 	db.faults = faults{classify: classifySQLite, uncertain: uncertainSQLite}
 	db.metrics = newMetrics(o.Metrics, o.File)
-	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, true)})
+	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, o.Relaxed, true)})
 	db.writer.SetMaxOpenConns(1)
-	db.reader = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, false)})
+	db.reader = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, o.Relaxed, false)})
 	readers := max(4, runtime.GOMAXPROCS(0))
 	db.reader.SetMaxOpenConns(readers)
 	db.reader.SetMaxIdleConns(readers)
@@ -42,21 +42,28 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 		return errors.Join(fmt.Errorf("open %s: %w", db.path, db.translate(err)), db.writer.Close(), db.reader.Close())
 	}
 	w := &wal{db: db}
-	db.writes = newGroupCommit(db, o.Queue, o.WriteTimeout, w.upkeep)
+	g := newGroupCommit(db, o.Queue, o.WriteTimeout, w.upkeep)
+	db.writes = g
+	go g.loop()
 	return nil
 }
 
 // sqliteDSN says all in the address, because a pragma run on the pool reaches
 // one connection and is lost when that is replaced. busy_timeout comes first:
 // the switch to WAL needs it already.
-func sqliteDSN(path string, write bool) string {
+func sqliteDSN(path string, relaxed, write bool) string {
 	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
-	const common = "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(ON)&_pragma=journal_size_limit(67108864)"
+	dsn := u.String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(ON)&_pragma=journal_size_limit(67108864)"
+	if relaxed {
+		dsn += "&_pragma=synchronous(NORMAL)"
+	} else {
+		dsn += "&_pragma=synchronous(FULL)"
+	}
 	if write {
 		// The loop makes checkpoints itself, after it has answered its callers; SQLite's own is the net below.
-		return u.String() + common + "&_pragma=wal_autocheckpoint(4000)&_txlock=immediate"
+		return dsn + "&_pragma=wal_autocheckpoint(4000)&_txlock=immediate"
 	}
-	return u.String() + common + "&_pragma=query_only(ON)&_txlock=deferred"
+	return dsn + "&_pragma=query_only(ON)&_txlock=deferred"
 }
 
 // createPrivate makes an empty file that only its owner reads; SQLite gives

@@ -298,8 +298,14 @@ func TestReadersOfSQLiteCannotWrite(t *testing.T) {
 }
 
 func TestPragmasHoldOnEveryConnection(t *testing.T) {
-	db := testkit.SQLite(t)
-	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000"} {
+	t.Run("durable", func(t *testing.T) { checkPragmas(t, sqldb.Options{}, "2") })
+	t.Run("relaxed", func(t *testing.T) { checkPragmas(t, sqldb.Options{Relaxed: true}, "1") })
+}
+
+func checkPragmas(t *testing.T, o sqldb.Options, synchronous string) {
+	o.Dir = t.TempDir()
+	db := testkit.Open(t, o)
+	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": synchronous, "foreign_keys": "1", "busy_timeout": "5000"} {
 		var got string
 		if err := db.Writer().QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
 			t.Errorf("writer: %s = %q, %v, want %q", pragma, got, err, want)
