@@ -41,6 +41,9 @@ func (c *RateLimitConfig) Check(v *config.Validator) {
 	if d := c.Window.D(); d < 100*time.Millisecond || d > maxWindow {
 		v.At("window").Fault("write for example 1m", "window must be between 100ms and 31d")
 	}
+	if d := c.Window.D(); c.Limit > 0 && d > 0 && d/time.Duration(c.Limit) < time.Microsecond {
+		v.At("limit").Fault("lower the limit or lengthen the window", "more than one request per microsecond cannot be counted")
+	}
 	if c.Burst < 0 || c.Burst > maxLimit {
 		v.At("burst").Fault("", "burst must be between 0 and %d", maxLimit)
 	}

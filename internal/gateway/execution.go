@@ -93,7 +93,7 @@ func (e *execution) pass() {
 		f.answer = &idem.Answer{Status: e.status}
 	}
 	if err := e.settle(context.Background(), f); err != nil {
-		e.failed = unavailable("the write may have been executed", err)
+		e.failed = unavailable(mayBeExecuted, err)
 		return
 	}
 	e.passing = true
@@ -153,7 +153,7 @@ func (e *execution) end(ctx context.Context, err error) error {
 		return err
 	case stored != nil && f.answer != nil:
 		e.forget()
-		return unavailable("the write may have been executed; a repetition with the same key is safe", stored)
+		return unavailable(mayBeExecuted, stored)
 	}
 	e.w.WriteHeader(e.status)
 	if e.body.Len() > 0 {
@@ -163,6 +163,8 @@ func (e *execution) end(ctx context.Context, err error) error {
 	}
 	return nil
 }
+
+const mayBeExecuted = "the write may have been executed, and a repetition with the same key is safe"
 
 // forget takes back what the execution has put into the header.
 func (e *execution) forget() {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -108,14 +109,15 @@ func (w *responseWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 // started reports whether the client may have seen a part of the answer.
 func (w *responseWriter) started() bool { return w.status != 0 || w.hijacked }
 
-// countingBody counts the bytes of a request body.
+// countingBody counts the bytes of a request body. The transport may still be
+// reading it when the answer is there already.
 type countingBody struct {
 	io.ReadCloser
-	bytes int64
+	bytes atomic.Int64
 }
 
 func (b *countingBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.bytes += int64(n)
+	b.bytes.Add(int64(n))
 	return n, err
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // BenchmarkPOST compares a proxied write without and with an Idempotency-Key,
-// 32 clients at once, on SQLite with synchronous=FULL.
+// 128 clients at once, on SQLite with synchronous=FULL.
 func BenchmarkPOST(b *testing.B) {
 	db, err := sqldb.Open(b.Context(), sqldb.Options{Dir: b.TempDir()})
 	if err != nil {
@@ -42,11 +42,11 @@ func BenchmarkPOST(b *testing.B) {
 		s.Features["trips"] = &FeatureConfig{Auth: module.AuthNone, Idempotency: &IdempotencyConfig{}, Timeout: config.Duration(10 * time.Second),
 			Routes: []RouteConfig{{Match: "POST /v1/trips", Upstream: "up"}}}
 	})
-	h.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 64
+	h.client.Transport.(*http.Transport).MaxIdleConnsPerHost = 256
 	var next atomic.Int64
 	for _, keyed := range []bool{false, true} {
 		b.Run(fmt.Sprint("keyed=", keyed), func(b *testing.B) {
-			b.SetParallelism(16)
+			b.SetParallelism(64)
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {

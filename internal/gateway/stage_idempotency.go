@@ -129,12 +129,14 @@ func (k *keeper) handle(next Handler, x *Exchange, w http.ResponseWriter, r *htt
 	return k.execute(next, x, w, r, body, res.Lease)
 }
 
-// unavailable is what a failure of the store is to the client.
+// unavailable is what a failure of the store is to the client. The store's own
+// words are not for it: they say what became of the key, not of the write.
 func unavailable(what string, err error) error {
-	if p := problem.From(err); p.Code == problem.StorageUnavailable {
-		return p
+	p := problem.New(problem.StorageUnavailable, "the storage does not answer; %s", what).Wrap(err)
+	if own := problem.From(err); own.Code == problem.StorageUnavailable {
+		p.RetryAfter = own.RetryAfter
 	}
-	return problem.New(problem.StorageUnavailable, "the storage does not answer; %s", what).Wrap(err)
+	return p
 }
 
 // readBody takes the body into memory, so that it can be compared before
@@ -183,7 +185,7 @@ func (k *keeper) scope(x *Exchange, r *http.Request) string {
 	if x.Principal != nil {
 		who = "user " + x.Principal.UserID
 	}
-	return strings.Join([]string{k.o.App.ID, who, r.Method, k.rt.Feature, k.rt.Match}, "\n")
+	return strings.Join([]string{k.o.App.ID, who, r.Method, k.rt.Match}, "\n")
 }
 
 func subject(p *module.Principal) string {

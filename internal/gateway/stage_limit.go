@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"landline/internal/gateway/limit"
+	"landline/internal/observe"
 	"landline/internal/problem"
 )
 
@@ -37,6 +38,10 @@ func limitStage(o *Options, l *limit.Limiters, rt *Route) (Stage, error) {
 	if err != nil {
 		return nil, err
 	}
+	observe.GaugeFunc(o.Registry, "landline_gateway_rate_limit_keys_count",
+		"Callers that rate limits hold in memory.", func() float64 { return float64(l.Keys()) })
+	observe.GaugeFunc(o.Registry, "landline_gateway_rate_limit_keys_forgotten",
+		"Callers that were forgotten since the start because memory for rate limits was full; they began anew.", func() float64 { return float64(l.Forgotten()) })
 	byCaller := slices.ContainsFunc(limiters, func(p limiter) bool { return p.key == "installation" || p.key == "user" })
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {

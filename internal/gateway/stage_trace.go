@@ -151,8 +151,8 @@ func (t *tracer) count(x *Exchange, s *observed, r *http.Request, took time.Dura
 		}
 	}
 	t.m.clients.WithLabelValues(version, platform).Inc()
-	if s.body.bytes > 0 {
-		t.m.received.Add(float64(s.body.bytes))
+	if n := s.body.bytes.Load(); n > 0 {
+		t.m.received.Add(float64(n))
 	}
 	if s.w.bytes > 0 {
 		t.m.sent.Add(float64(s.w.bytes))
@@ -230,7 +230,7 @@ func (t *tracer) log(x *Exchange, s *observed, r *http.Request, took time.Durati
 	a.text("api_version", t.rt.APIVersion)
 	a = append(a, slog.Int("status", s.w.status))
 	a.text("code", x.ErrorCode)
-	a = append(a, slog.Float64("duration_ms", millis(took)), slog.Int64("bytes_in", s.body.bytes), slog.Int64("bytes_out", s.w.bytes))
+	a = append(a, slog.Float64("duration_ms", millis(took)), slog.Int64("bytes_in", s.body.bytes.Load()), slog.Int64("bytes_out", s.w.bytes))
 	if x.Upstream != "" {
 		a.text("upstream", x.Upstream)
 		a.text("target", x.Target)
