@@ -197,7 +197,7 @@ func (c *commenter) recursive(t reflect.Type) bool {
 // the default itself where v is what a nil pointer would point to.
 func (c *commenter) oneLine(above, p place, f *field, v, def reflect.Value) error {
 	text, shows := "", "default"
-	if v.Kind() == reflect.Map || v.Kind() == reflect.Struct {
+	if !c.ts.isLeaf(v.Type()) && v.Kind() != reflect.Slice {
 		text, shows = "{}", "example"
 	} else {
 		var err error
@@ -256,7 +256,7 @@ func (c *commenter) children(p place, name string, v reflect.Value) error {
 func (c *commenter) mapEntries(p place, name string, v reflect.Value) error {
 	if v.Len() == 0 {
 		elem := fresh(v.Type().Elem())
-		return c.key(p, &field{name: "my-" + singular(name), typ: elem.Type()}, elem)
+		return c.key(p, &field{name: "my-" + singular(strings.TrimPrefix(name, "my-")), typ: elem.Type()}, elem)
 	}
 	for _, k := range sortedKeys(v) {
 		elem := v.MapIndex(k)
