@@ -10,7 +10,7 @@ import (
 
 const referenceIntro = `# Errors
 
-<!-- Generated from internal/problem/catalogue.go by "make generate". Do not edit. -->
+<!-- Generated from internal/problem/catalogue.go by "make docs". Do not edit. -->
 
 Every error that Landline makes is an [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) document of type
 ` + "`" + MediaType + "`" + `. Decide by ` + "`code`" + `, which is stable, or by ` + "`action`" + `, which says what helps; show ` + "`title`" + ` and ` + "`detail`" + ` to
