@@ -36,9 +36,7 @@ func (g *Gateway) forward(up *upstream, path *pathTemplate) Handler {
 		if err := c.prepare(path); err != nil {
 			return err
 		}
-		if x.body != nil {
-			defer x.body.detach()
-		}
+		defer c.body.recall()
 		began := time.Now()
 		transport := up.pool.main
 		if c.upgrade {
@@ -62,6 +60,7 @@ type call struct {
 	in      *http.Request // from the client
 	out     *http.Request // to the upstream
 	up      *upstream
+	body    loan // of the client's body
 	upgrade bool
 
 	url   url.URL
@@ -103,8 +102,10 @@ func (c *call) prepare(path *pathTemplate) error {
 	if c.up.config.PreserveHost {
 		out.Host = r.Host
 	}
-	if r.ContentLength == 0 || r.Body == http.NoBody {
-		out.Body = nil // else the transport looks for one
+	out.Body, out.GetBody = nil, nil // without GetBody the transport never sends a body twice
+	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
+		c.body.body, c.body.client = r.Body, x.body
+		out.Body = &c.body
 	}
 	c.out = out
 	return nil
@@ -145,9 +146,9 @@ func (c *call) noMore1xx() {
 // failed turns the transport's error into the problem that it is.
 func (c *call) failed(err error) error {
 	c.noMore1xx()
-	if body := c.x.body; body != nil {
-		body.detach()
-		if p := body.fault(); p != nil {
+	c.body.recall()
+	if c.x.body != nil {
+		if p := c.x.body.fault(); p != nil {
 			return p
 		}
 	}

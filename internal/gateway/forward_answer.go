@@ -68,7 +68,7 @@ func (c *call) answer(res *http.Response) error {
 // server must neither eat the rest of the body, which belongs to the upstream,
 // nor use the connection again, since it cannot know where the body ends.
 func (c *call) beforeAnswer() error {
-	if c.in.ProtoMajor != 1 || c.x.body == nil || c.x.body.complete() {
+	if c.in.ProtoMajor != 1 || c.body.complete() {
 		return nil
 	}
 	c.w.Header().Set("Connection", "close")

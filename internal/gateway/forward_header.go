@@ -86,6 +86,15 @@ func (g *Gateway) outgoingHeader(x *Exchange, r *http.Request, up *upstream, upg
 	if !up.config.PassAuthorization {
 		delete(h, "Authorization")
 	}
+	for _, key := range [...]string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if values, there := h[key]; there {
+			// net/http repeats a write by itself when it finds this key. Whether a
+			// repetition is safe is not its to decide; a name in lower case means
+			// the same to the upstream and nothing to net/http.
+			delete(h, key)
+			h[strings.ToLower(key)] = values
+		}
+	}
 	if hasToken(r.Header["Te"], "trailers") {
 		h["Te"] = []string{"trailers"}
 	}

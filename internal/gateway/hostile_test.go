@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,4 +263,30 @@ func TestGuards(t *testing.T) {
 	}
 	h.options.Health.SetReady(true)
 	until(t, "ready", func() bool { res, _ := h.get("/readyz"); return res.StatusCode == 200 })
+}
+
+func TestWritesAreNeverSentTwice(t *testing.T) {
+	for name, body := range map[string]string{"with a body": `{"amount":1}`, "without a body": ""} {
+		t.Run(name, func(t *testing.T) {
+			var posts atomic.Int64
+			up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					posts.Add(1)
+					panic(http.ErrAbortHandler) // executed, then the connection is lost
+				}
+				io.WriteString(w, "warm")
+			})
+			h := proxy(t, up)
+			for i := range 10 {
+				h.get("/x") // leaves a connection to be used again, where net/http would retry
+				res, answer := h.do(h.request("POST", "/x", strings.NewReader(body), "Idempotency-Key", "k"))
+				if res.StatusCode != 502 {
+					t.Errorf("%d %s", res.StatusCode, answer)
+				}
+				if n := posts.Load(); n != int64(i+1) {
+					t.Fatalf("%d requests reached the upstream as %d", i+1, n)
+				}
+			}
+		})
+	}
 }

@@ -13,9 +13,7 @@ import (
 )
 
 // requestBody is the client's body for everything behind the listener. It
-// bounds its size and the client's pauses, remembers whose fault a failure was,
-// and can be taken away from an upstream's transport: once detach returns,
-// nobody reads from the client any more.
+// bounds its size and the client's pauses, and remembers whose fault a failure was.
 type requestBody struct {
 	in      *http.Request
 	body    io.ReadCloser
@@ -27,8 +25,7 @@ type requestBody struct {
 	read     int64
 	deadline time.Time
 	err      error // what the client's side failed with
-	detached bool
-	done     bool // read to its end, or failed
+	done     bool  // read to its end, or failed
 }
 
 // newRequestBody wraps the body of r, which must have one.
@@ -38,15 +35,11 @@ func newRequestBody(w http.ResponseWriter, r *http.Request, pause time.Duration)
 	return b
 }
 
-var errDetached = errors.New("the request is over")
-
 // Read reads from the client.
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.detached:
-		return 0, errDetached
 	case b.err != nil:
 		return 0, b.err
 	case b.done:
@@ -120,41 +113,13 @@ func (b *requestBody) cleanTrailers() {
 // Close does not close the client's body: the server does when the request ends.
 func (b *requestBody) Close() error { return nil }
 
-// complete reports whether there is nothing left to read.
-func (b *requestBody) complete() bool {
-	if !b.mu.TryLock() {
-		return false // a read is under way
-	}
-	defer b.mu.Unlock()
-	return b.done && b.err == nil
-}
-
-// detach takes the body away from the transport. A read that waits for the
-// client is ended by an expired deadline.
-func (b *requestBody) detach() {
-	if b.mu.TryLock() {
-		b.detached = true
-		b.mu.Unlock()
-		return
-	}
-	if err := b.control.SetReadDeadline(time.Unix(1, 0)); err != nil {
-		return // no deadlines, so no connection: nothing to protect
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.detached = true
-	if errors.Is(b.err, os.ErrDeadlineExceeded) {
-		b.err = nil // ours, not the client's
-	}
-}
-
 // fault is the problem of a body that could not be read; nil if it could.
 func (b *requestBody) fault() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var tooLarge *http.MaxBytesError
 	switch {
-	case b.err == nil:
+	case b.err == nil, errors.Is(b.err, errRecalled):
 		return nil
 	case errors.As(b.err, &tooLarge):
 		return problem.From(b.err)
@@ -164,4 +129,81 @@ func (b *requestBody) fault() error {
 		return errClientGone
 	}
 	return problem.New(problem.InvalidRequest, "the request body could not be read").Wrap(b.err)
+}
+
+// detach ends reading by the caller's own goroutine; what is left is the server's.
+func (b *requestBody) detach() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.done && b.err == nil {
+		b.err = errRecalled
+	}
+}
+
+// finished reports whether the body was read to its end.
+func (b *requestBody) finished() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.done && b.err == nil
+}
+
+// forgive forgets an expired deadline that we set ourselves.
+func (b *requestBody) forgive() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if errors.Is(b.err, os.ErrDeadlineExceeded) {
+		b.err = nil
+	}
+}
+
+// loan lends a request's body to an upstream's transport, which goes on reading
+// on its own goroutine: once recall returns, it reads no more.
+type loan struct {
+	mu       sync.Mutex
+	body     io.Reader
+	client   *requestBody
+	recalled bool
+}
+
+var errRecalled = errors.New("the request is over")
+
+// Read reads from the request's body while the loan lasts.
+func (l *loan) Read(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.recalled {
+		return 0, errRecalled
+	}
+	return l.body.Read(p)
+}
+
+// Close does nothing: the server closes the body when the request ends.
+func (l *loan) Close() error { return nil }
+
+// complete reports whether there is nothing left to read.
+func (l *loan) complete() bool {
+	if l.client == nil {
+		return true
+	}
+	if !l.mu.TryLock() {
+		return false // a read is under way
+	}
+	defer l.mu.Unlock()
+	return l.client.finished()
+}
+
+// recall ends the loan. A read that waits for the client is ended by an expired deadline.
+func (l *loan) recall() {
+	if l.mu.TryLock() {
+		l.recalled = true
+		l.mu.Unlock()
+		return
+	}
+	if l.client == nil || l.client.control.SetReadDeadline(time.Unix(1, 0)) != nil {
+		return // a body in memory, or no connection: nothing to protect
+	}
+	l.mu.Lock()
+	l.recalled = true
+	l.mu.Unlock()
+	l.client.forgive()
 }
