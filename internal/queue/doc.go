@@ -33,5 +33,8 @@
 // River (riverqueue.com) v0.31 keeps the rows and hands them out. Three things
 // are ours, because v0.31 does them late or unreliably: waking workers after a
 // commit (wake.go), periodic jobs, which are a row per period and need no
-// leader (periodic.go), and taking up the jobs of a crashed single node.
+// leader (periodic.go), and taking up the jobs of a crashed single node. A
+// fetch that fails is repeated at the next poll; River's leader, re-elected
+// within 15 s, moves due jobs, rescues and deletes. On SQLite River changes
+// rows one by one; test/load/queue prints what that costs.
 package queue

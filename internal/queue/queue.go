@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,7 +19,6 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 	"github.com/riverqueue/river/rivermigrate"
-	"github.com/riverqueue/river/rivertype"
 
 	"landline/internal/sqldb"
 )
@@ -161,9 +159,7 @@ func (q *Queue) Migrate(ctx context.Context) error {
 	if q.db.Engine() == sqldb.Postgres {
 		err = q.migratePostgres(ctx)
 	} else {
-		err = migrateUp(ctx, func() (*rivermigrate.Migrator[*sql.Tx], error) {
-			return rivermigrate.New(riversqlite.New(q.db.Writer()), &rivermigrate.Config{Logger: q.log})
-		})
+		err = q.migrateSQLite(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("queue: migrate: %w", err)
@@ -200,59 +196,11 @@ func (q *Queue) migratePostgres(ctx context.Context) (err error) {
 	return err
 }
 
-func migrateUp[T any](ctx context.Context, open func() (*rivermigrate.Migrator[T], error)) error {
-	m, err := open()
+func (q *Queue) migrateSQLite(ctx context.Context) error {
+	m, err := rivermigrate.New(riversqlite.New(q.db.Writer()), &rivermigrate.Config{Logger: q.log})
 	if err != nil {
 		return err
 	}
 	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
 	return err
-}
-
-// rawArgs carries arguments that are encoded already.
-type rawArgs struct {
-	kind string
-	json.RawMessage
-}
-
-func (a rawArgs) Kind() string { return a.kind }
-
-// Enqueue adds a job within the caller's transaction: it exists when that
-// commits. The kind must be registered and the lane known to this node. With
-// Unique, the id is the one of the job that is there already.
-func (q *Queue) Enqueue(ctx context.Context, tx *sqldb.Tx, args Args, opts ...InsertOption) (id int64, err error) {
-	k := q.kinds[args.Kind()]
-	if k == nil {
-		return 0, fmt.Errorf("queue: no worker is registered for kind %q: call Register when the module is built", args.Kind())
-	}
-	o := insertOptions{lane: k.lane, attempts: k.attempts}
-	for _, opt := range opts {
-		opt(&o)
-	}
-	ro, err := o.river(k.name, q.o.Lanes)
-	if err != nil {
-		return 0, err
-	}
-	text, err := json.Marshal(args)
-	if err != nil {
-		return 0, fmt.Errorf("queue: arguments of %s: %w", k.name, err)
-	}
-	if len(text) > MaxArgs {
-		return 0, fmt.Errorf("queue: arguments of %s have %d bytes, at most %d: store the data and enqueue its id", k.name, len(text), MaxArgs)
-	}
-	res, err := q.insert.InsertTx(ctx, tx.SQL(), rawArgs{k.name, text}, ro)
-	if err != nil {
-		return 0, fmt.Errorf("queue: enqueue %s: %w", k.name, err)
-	}
-	if res.UniqueSkippedAsDuplicate {
-		return res.Job.ID, nil
-	}
-	ready := res.Job.State == rivertype.JobStateAvailable
-	tx.OnCommit(func() {
-		q.metrics.enqueued.WithLabelValues(k.name, o.lane).Inc()
-		if ready {
-			q.wake.lane(o.lane)
-		}
-	})
-	return res.Job.ID, nil
 }

@@ -192,6 +192,42 @@ func TestEnqueueRefusesWhatCannotBeWorked(t *testing.T) {
 	})
 }
 
+func TestEnqueueMany(t *testing.T) {
+	engines(t, func(t *testing.T, db *sqldb.DB) {
+		q := newQueue(t, db, Options{})
+		ran := make(chan int, MaxMany)
+		Register(q, func(_ context.Context, j *Job[note]) error { ran <- j.Args.N; return nil })
+		start(t, q)
+		all := make([]Args, 300)
+		for n := range all {
+			all[n] = note{N: n}
+		}
+		var ids []int64
+		write(t, db, func(ctx context.Context, tx *sqldb.Tx) (err error) {
+			ids, err = q.EnqueueMany(ctx, tx, all)
+			return err
+		})
+		seen := map[int]bool{}
+		for range all {
+			seen[receive(t, ran, "all jobs")] = true
+		}
+		if len(ids) != len(all) || len(seen) != len(all) {
+			t.Errorf("%d ids and %d different jobs, want %d", len(ids), len(seen), len(all))
+		}
+		if row := await(t, q, ids[7], Completed); !strings.Contains(string(row.Args), "7") {
+			t.Errorf("the ids are not in order: %+v", row)
+		}
+		for _, refused := range [][]Args{make([]Args, MaxMany+1), {note{}, stranger{}}} {
+			if err := db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+				_, err := q.EnqueueMany(ctx, tx, refused)
+				return err
+			}); err == nil {
+				t.Errorf("%d jobs were taken", len(refused))
+			}
+		}
+	})
+}
+
 type stranger struct{}
 
 func (stranger) Kind() string { return "stranger" }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,26 +63,23 @@ type (
 )
 
 // Cancel wraps err so that the job is not tried again: it ends as cancelled, with err.
-func Cancel(err error) error { return &cancelError{err} }
+func Cancel(err error) error { return &cancelError{cmp.Or(err, errNoReason)} }
 
 // RetryAfter wraps err so that the next attempt, if one is left, is made after d.
-func RetryAfter(d time.Duration, err error) error { return &retryAfterError{d, err} }
+func RetryAfter(d time.Duration, err error) error {
+	return &retryAfterError{d, cmp.Or(err, errNoReason)}
+}
 
 // Snooze puts the job off by d without counting an attempt.
 func Snooze(d time.Duration) error { return &snoozeError{d} }
 
-func (e *cancelError) Error() string     { return "cancelled: " + text(e.err) }
+func (e *cancelError) Error() string     { return "cancelled: " + e.err.Error() }
 func (e *cancelError) Unwrap() error     { return e.err }
-func (e *retryAfterError) Error() string { return text(e.err) }
+func (e *retryAfterError) Error() string { return e.err.Error() }
 func (e *retryAfterError) Unwrap() error { return e.err }
 func (e *snoozeError) Error() string     { return "snoozed for " + e.d.String() }
 
-func text(err error) string {
-	if err == nil {
-		return "no reason given"
-	}
-	return err.Error()
-}
+var errNoReason = errors.New("no reason given")
 
 const maxFailure = 4 << 10 // bytes of an error kept with its job
 
@@ -132,7 +130,7 @@ func (q *Queue) verdict(ctx context.Context, job *rivertype.JobRow, err error) (
 	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely):
 		return "cancelled", err // River marks it so by the context's cause
 	case errors.As(err, &cancel):
-		return "cancelled", river.JobCancel(shorten(text0(cancel.err)))
+		return "cancelled", river.JobCancel(shorten(cancel.err))
 	case errors.As(err, &snooze):
 		return "snoozed", river.JobSnooze(max(0, snooze.d))
 	case q.cancelling.Load() && ctx.Err() != nil:
@@ -143,13 +141,6 @@ func (q *Queue) verdict(ctx context.Context, job *rivertype.JobRow, err error) (
 		q.retryAfter.Store(job.ID, max(0, retry.after))
 	}
 	return "failed", shorten(err)
-}
-
-func text0(err error) error {
-	if err == nil {
-		return errors.New("no reason given")
-	}
-	return err
 }
 
 // backoff is River's retry policy; see the package documentation for the schedule.

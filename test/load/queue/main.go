@@ -203,12 +203,16 @@ func (b *bench) commits(ctx context.Context) error {
 
 func (b *bench) insert(ctx context.Context, name string, from, per int) error {
 	rate, err := b.parallel(ctx, b.s.jobs/per, func(ctx context.Context, tx *sqldb.Tx, n int) error {
-		for i := range per {
-			if _, err := b.q.Enqueue(ctx, tx, work{N: from + n*per + i}); err != nil {
-				return err
-			}
+		if per == 1 {
+			_, err := b.q.Enqueue(ctx, tx, work{N: from + n})
+			return err
 		}
-		return nil
+		all := make([]queue.Args, per)
+		for i := range all {
+			all[i] = work{N: from + n*per + i}
+		}
+		_, err := b.q.EnqueueMany(ctx, tx, all)
+		return err
 	})
 	b.row(name, rate*float64(per), nil)
 	return err
