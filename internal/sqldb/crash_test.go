@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"landline/internal/sqldb"
 	"landline/internal/testkit"
 )
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 	roles := map[string]func(*sqldb.DB) error{"writer": writeUntilKilled, "small disk": writeOnSmallDisk}
 	role := roles[os.Getenv(roleEnv)]
 	if role == nil {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
 	}
 	db, err := sqldb.Open(context.Background(), sqldb.Options{Dir: os.Getenv(dirEnv), Log: slog.New(slog.DiscardHandler)})
 	if err == nil {

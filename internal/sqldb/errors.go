@@ -17,7 +17,7 @@ var (
 	ErrNotFound = errors.New("not found")
 
 	// ErrConflict says that a unique, foreign-key, check or not-null constraint
-	// refused the row. Reading again and deciding anew is the way out.
+	// or a trigger refused the row. Reading again and deciding anew is the way out.
 	ErrConflict = errors.New("conflict")
 
 	// ErrBusy says that the write never began: too many callers were waiting, or

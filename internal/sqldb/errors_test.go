@@ -18,7 +18,7 @@ import (
 
 func TestClassifyPostgres(t *testing.T) {
 	for code, want := range map[string]error{
-		"23505": ErrConflict, "23503": ErrConflict, "23514": ErrConflict, "23502": ErrConflict,
+		"23505": ErrConflict, "23503": ErrConflict, "23514": ErrConflict, "23502": ErrConflict, "P0001": ErrConflict,
 		"40001": ErrBusy, "40P01": ErrBusy, "55P03": ErrBusy,
 		"53100": ErrUnavailable, "53200": ErrUnavailable, "53300": ErrUnavailable,
 		"57014": ErrUnavailable, "57P01": ErrUnavailable, "57P02": ErrUnavailable, "57P03": ErrUnavailable,

@@ -20,10 +20,16 @@ func (db *DB) In(column string, arg int) string {
 	return column + " IN (SELECT value FROM json_each($" + n + "))"
 }
 
-// InArg makes the argument for In.
+// InArg makes the argument for In. A text that cannot be stored makes an
+// argument that every statement refuses with ErrText.
 func InArg(list []string) string {
 	if list == nil {
 		return "[]"
+	}
+	for _, text := range list {
+		if checkText(text) != nil {
+			return "\x00" // JSON would hide the fault
+		}
 	}
 	b, err := json.Marshal(list)
 	if err != nil { // a list of strings always marshals

@@ -249,6 +249,8 @@ func classifyPostgres(err error) error {
 
 func classifySQLState(e *pgconn.PgError) error {
 	switch e.Code {
+	case "P0001": // raised by a trigger, which SQLite counts among the constraints
+		return ErrConflict
 	case "22021", "22P05": // character_not_in_repertoire, untranslatable_character
 		return ErrText
 	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available

@@ -239,6 +239,12 @@ func TestIn(t *testing.T) {
 				t.Errorf("in %q: %q, %v; want %q", c[0], got, err, c[1])
 			}
 		}
+		for _, bad := range []string{"a\x00b", "a\xffb"} {
+			err := db.Read(t.Context(), func(ctx context.Context, q sqldb.Querier) error {
+				return q.QueryRowContext(ctx, `SELECT id FROM thing WHERE `+db.In("id", 1), sqldb.InArg([]string{"a", bad})).Scan(new(string))
+			})
+			wantErr(t, err, sqldb.ErrText)
+		}
 	})
 }
 
@@ -317,4 +323,35 @@ func checkPragmas(t *testing.T, o sqldb.Options, synchronous string) {
 			t.Errorf("reader: %s = %q, %v, want %q", pragma, got, err, want)
 		}
 	}
+}
+
+// A trigger that refuses a change is a constraint to both engines.
+func TestATriggerThatRefuses(t *testing.T) {
+	refusing := versions(map[string]string{
+		"0001_log": `CREATE TABLE log (id key_text NOT NULL PRIMARY KEY);
+-- +goose StatementBegin
+CREATE TRIGGER log_stays BEFORE DELETE ON log BEGIN SELECT RAISE(ABORT, 'append only'); END;
+-- +goose StatementEnd
+`,
+		"0001_log.postgres": `CREATE TABLE log (id key_text NOT NULL PRIMARY KEY);
+-- +goose StatementBegin
+CREATE FUNCTION log_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'append only'; END $$;
+-- +goose StatementEnd
+CREATE TRIGGER log_stays BEFORE DELETE ON log FOR EACH ROW EXECUTE FUNCTION log_refuse();
+`})
+	testkit.Engines(t, func(t *testing.T, open func(t *testing.T, m ...sqldb.Migrations) *sqldb.DB) {
+		db := open(t, refusing)
+		err := db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO log (id) VALUES ('a')`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+			_, err := tx.ExecContext(ctx, `DELETE FROM log`)
+			return err
+		})
+		wantErr(t, err, sqldb.ErrConflict)
+	})
 }
