@@ -135,9 +135,9 @@ func (a *App) build(all []module.Capability) error {
 		DB: k.db, Audit: k.audit, Ring: k.ring, Clock: clock.System, Log: a.log, Registry: k.registry, Health: k.health,
 		Development: s.Profile == Development, Version: a.options.Version,
 		Reload: a.Reload, Validate: a.validate, PrintConfig: a.printConfig,
-		Features:  a.featureStatus,
-		Upstreams: a.upstreamStatus,
-		Queue:     k.queue, Modules: a.modules,
+		Features: a.gateway.FeatureStatus, Upstreams: a.gateway.UpstreamStatus,
+		Pending: func(ctx context.Context) (int, error) { return k.db.Pending(ctx, migrations(all)...) },
+		Queue:   k.queue, Modules: a.modules,
 	})
 	return err
 }
@@ -172,8 +172,10 @@ func (a *App) Run(ctx context.Context) error {
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	if err := a.start(background); err != nil {
-		return errors.Join(err, a.abandon(background))
+		return errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
 	}
+	var sealing sync.WaitGroup
+	sealing.Go(func() { a.kernel.audit.Run(background, a.log) })
 	failed := make(chan error, 2)
 	serve := func(name string, srv *http.Server, l net.Listener) {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -194,7 +196,10 @@ func (a *App) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case cause = <-failed:
 	}
-	return errors.Join(cause, a.drain(background, public, adminServer))
+	return errors.Join(cause, a.drain(context.WithoutCancel(ctx), public, adminServer, func() {
+		stopBackground()
+		sealing.Wait()
+	}))
 }
 
 // start begins the queue's and the modules' background work.

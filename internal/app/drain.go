@@ -10,11 +10,12 @@ import (
 
 // drain takes the node out of service: readyz says 503 so that balancers stop
 // sending, after shutdown.delay the listener closes, requests and jobs in
-// flight get shutdown.grace, then what is left is cut. Storage closes last.
+// flight get shutdown.grace, then what is left is cut. stopBackground ends what
+// else uses storage, which closes last.
 //
 // http.Server.Shutdown alone may wait for ever (streams, hijacked connections,
 // golang/go#81153), therefore the deadline and the Close behind it.
-func (a *App) drain(ctx context.Context, public, adminServer *http.Server) error {
+func (a *App) drain(ctx context.Context, public, adminServer *http.Server, stopBackground func()) error {
 	began := time.Now()
 	s := a.settings.Shutdown
 	a.kernel.health.Drain()
@@ -40,6 +41,7 @@ func (a *App) drain(ctx context.Context, public, adminServer *http.Server) error
 	if err := adminServer.Shutdown(grace); err != nil {
 		errs = append(errs, ignoreClosed(adminServer.Close()))
 	}
+	stopBackground()
 	closing, stopClosing := context.WithTimeout(ctx, 10*time.Second)
 	defer stopClosing()
 	errs = append(errs, a.kernel.close(closing))

@@ -6,8 +6,9 @@ import (
 	"strings"
 
 	"landline/internal/admin"
+	"landline/internal/audit"
 	"landline/internal/config"
-	"landline/internal/gateway"
+	"landline/internal/sqldb"
 )
 
 // Reload reads the configuration file again. It is validated whole first; then
@@ -91,9 +92,6 @@ func (a *App) printConfig(w io.Writer) error {
 	return config.Print(w, a.sections)
 }
 
-func (a *App) featureStatus() []gateway.FeatureStatus   { return a.gateway.FeatureStatus() }
-func (a *App) upstreamStatus() []gateway.UpstreamStatus { return a.gateway.UpstreamStatus() }
-
 // CheckConfig reads a configuration the way New does and says what is wrong
 // with it; it opens nothing.
 func CheckConfig(o Options) error {
@@ -115,11 +113,18 @@ func WriteDefault(w io.Writer) error {
 	return config.Commented(w, defaults().sections(capabilities()))
 }
 
-// ReloadOnSignal reloads for SIGHUP; the log tells what came of it.
+// ReloadOnSignal reloads for SIGHUP; the log and the audit record tell what came of it.
 func (a *App) ReloadOnSignal(ctx context.Context) {
-	if _, err := a.Reload(ctx); err != nil {
+	report, err := a.Reload(ctx)
+	entry := audit.Entry{Action: "config.reload", Reason: "SIGHUP", After: report}
+	if err != nil {
+		entry.Action, entry.After = "config.reload_refused", nil
 		for _, line := range strings.Split(err.Error(), "\n") {
 			a.log.Error("configuration fault", "fault", line)
 		}
+	}
+	err = a.kernel.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error { return a.kernel.audit.Record(ctx, tx, entry) })
+	if err != nil {
+		a.log.Error("a reload could not be audited", "error", err)
 	}
 }
