@@ -126,7 +126,7 @@ func checkRedirect(o Options) func(*http.Request, []*http.Request) error {
 		if o.Untrusted && via[len(via)-1].URL.Scheme == "https" && next.URL.Scheme != "https" {
 			return &BlockedError{next.URL.Host, "a redirect leads from https to " + next.URL.Scheme}
 		}
-		return checkURL(next.URL, o)
+		return nil // RoundTrip judges the next address like the first
 	}
 }
 

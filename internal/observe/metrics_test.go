@@ -163,6 +163,30 @@ func TestCapLabelConcurrently(t *testing.T) {
 	}
 }
 
+func TestCapLabelAtTheLastPlace(t *testing.T) {
+	for range 300 {
+		c := CapLabel(1)
+		start := make(chan struct{})
+		got := make(chan string)
+		for g := range 8 {
+			go func() {
+				<-start
+				got <- c.Value(fmt.Sprint(g))
+			}()
+		}
+		close(start)
+		let := 0
+		for range 8 {
+			if <-got != Other {
+				let++
+			}
+		}
+		if let != 1 {
+			t.Fatalf("%d values were let through at once, want 1", let)
+		}
+	}
+}
+
 func FuzzCapLabel(f *testing.F) {
 	f.Add("a", "b", "c")
 	f.Fuzz(func(t *testing.T, a, b, d string) {
