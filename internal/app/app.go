@@ -174,8 +174,9 @@ func (a *App) Run(ctx context.Context) error {
 	if err := a.start(background); err != nil {
 		return errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
 	}
-	var sealing sync.WaitGroup
-	sealing.Go(func() { a.kernel.audit.Run(background, a.log) })
+	var upkeep sync.WaitGroup
+	upkeep.Go(func() { a.kernel.audit.Run(background, a.log) })
+	upkeep.Go(func() { a.kernel.followKeys(background) })
 	failed := make(chan error, 2)
 	serve := func(name string, srv *http.Server, l net.Listener) {
 		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -198,7 +199,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	return errors.Join(cause, a.drain(context.WithoutCancel(ctx), public, adminServer, func() {
 		stopBackground()
-		sealing.Wait()
+		upkeep.Wait()
 	}))
 }
 

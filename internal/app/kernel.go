@@ -160,6 +160,26 @@ func (k *kernel) openShared(s *Settings) error {
 	return nil
 }
 
+// keysEvery is how soon a node learns of keys that another one made. A rotation
+// promotes a key that every node already knows, so nothing waits for this.
+const keysEvery = 30 * time.Second
+
+// followKeys reads the key ring again and again until ctx ends.
+func (k *kernel) followKeys(ctx context.Context) {
+	tick := time.NewTicker(keysEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := k.ring.Reload(ctx); err != nil && ctx.Err() == nil {
+			k.log.Warn("the keys could not be read again; the known ones stay in use", "error", err)
+		}
+	}
+}
+
 // close ends it in reverse; it can be called half open.
 func (k *kernel) close(ctx context.Context) error {
 	var errs []error
