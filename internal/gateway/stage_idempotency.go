@@ -102,7 +102,7 @@ func (k *keeper) handle(next Handler, x *Exchange, w http.ResponseWriter, r *htt
 	if err != nil {
 		return problem.New(problem.IdempotencyKeyInvalid, "%s", err.Error())
 	}
-	body, err := k.readBody(w, r)
+	body, err := k.readBody(x, r)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func unavailable(what string, err error) error {
 
 // readBody takes the body into memory, so that it can be compared before
 // anything is executed.
-func (k *keeper) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func (k *keeper) readBody(x *Exchange, r *http.Request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, nil
 	}
@@ -150,28 +150,20 @@ func (k *keeper) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error
 	if r.ContentLength > most {
 		return nil, tooLarge
 	}
-	in := newRequestBody(w, r, DefaultSettings().Limits.BodyTimeout.D())
-	defer in.detach()
 	var body []byte
 	var err error
 	if r.ContentLength > 0 {
 		body = make([]byte, r.ContentLength)
-		_, err = io.ReadFull(in, body)
-		if err == nil {
-			var beyond [1]byte // reading to the end frees the connection's deadline
-			_, err = in.Read(beyond[:])
-		}
-		if errors.Is(err, io.EOF) {
-			err = nil
+		if _, err = io.ReadFull(r.Body, body); err == nil {
+			_, err = io.Copy(io.Discard, r.Body) // to the end, which frees the connection's deadline
 		}
 	} else {
-		body, err = io.ReadAll(io.LimitReader(in, most+1))
+		body, err = io.ReadAll(io.LimitReader(r.Body, most+1))
 	}
 	switch {
+	case err != nil && x.body != nil && x.body.fault() != nil:
+		return nil, x.body.fault()
 	case err != nil:
-		if fault := in.fault(); fault != nil {
-			return nil, fault
-		}
 		return nil, errClientGone // it ended before it was complete
 	case int64(len(body)) > most:
 		return nil, tooLarge

@@ -140,6 +140,10 @@ func TestKeyedWriteIsReplayed(t *testing.T) {
 	k.clk.Advance(24 * time.Hour)
 	k.post("8e03", `{"a":1}`).want(t, 201, "", false)
 	k.wantExecuted(5)
+	until(t, "the outcomes are counted", func() bool {
+		count := func(outcome string) float64 { return value(t, k.metrics.idempotency.WithLabelValues("trips", outcome)) }
+		return count("executed") == 3 && count("replayed") == 1 && count("reused") == 3
+	})
 }
 
 func TestReplayIsAuthorised(t *testing.T) {

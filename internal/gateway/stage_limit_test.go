@@ -60,6 +60,7 @@ func TestRateLimitFields(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &body); err != nil || len(body.Violated) != 1 || body.Violated[0] != "all" {
 		t.Errorf("%v in %s", err, text)
 	}
+	until(t, "the refusal is counted", func() bool { return value(t, h.metrics.limited.WithLabelValues("f", "all")) == 1 })
 	clk.Advance(29500 * time.Millisecond)
 	res, _ = h.get("/a")
 	if got, want := res.Header.Get("RateLimit"), `"all";r=0;t=30, "address-1m";r=19;t=1`; res.StatusCode != 200 || got != want {
