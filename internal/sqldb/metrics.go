@@ -27,13 +27,13 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer, database string) *metrics {
 	times := []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 	return &metrics{
-		group: observe.Histogram(reg, "landline_sqldb_commit_writes_count", "Callers whose writes one commit made durable.",
+		group: observe.Histogram(reg, "landline_sqldb_commit_group_writes", "Callers whose writes one commit made durable.",
 			[]float64{1, 2, 4, 8, 16, 32, 64}, "database").WithLabelValues(database),
 		commit: observe.Histogram(reg, "landline_sqldb_commit_duration_seconds", "Time that a successful commit took, on SQLite the fsync of the write-ahead log.",
 			times, "database").WithLabelValues(database),
 		wait: observe.Histogram(reg, "landline_sqldb_write_wait_seconds", "Time that a write waited for its turn.",
 			times, "database").WithLabelValues(database),
-		queue: observe.Gauge(reg, "landline_sqldb_write_queue_count", "Writes that were waiting when it was last looked at.",
+		queue: observe.Gauge(reg, "landline_sqldb_queue_writes", "Writes that were waiting when it was last looked at.",
 			"database").WithLabelValues(database),
 		walBytes: observe.Gauge(reg, "landline_sqldb_wal_size_bytes", "Size of SQLite's write-ahead log file.",
 			"database").WithLabelValues(database),

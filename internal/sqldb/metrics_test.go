@@ -43,11 +43,11 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("a row that was not found counted %v times as an error", n)
 	}
 	for name, want := range map[string]float64{
-		"landline_sqldb_commit_writes_count,main.db":      1,
+		"landline_sqldb_commit_group_writes,main.db":      1,
 		"landline_sqldb_commit_duration_seconds,main.db":  1,
 		"landline_sqldb_write_wait_seconds,main.db":       2,
-		"landline_sqldb_write_queue_count,main.db":        0,
-		"landline_sqldb_commit_writes_count,telemetry.db": 0,
+		"landline_sqldb_queue_writes,main.db":        0,
+		"landline_sqldb_commit_group_writes,telemetry.db": 0,
 		"landline_sqldb_errors_total,conflict,main.db":    1,
 	} {
 		if v, ok := got[name]; !ok || v != want {

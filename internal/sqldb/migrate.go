@@ -26,6 +26,7 @@ const keepBackups = 10
 // Migrations are one module's schema changes: goose files NNNN_name.sql in the
 // root of FS, beginning with "-- +goose Up"; NNNN_name.postgres.sql replaces the
 // general file on PostgreSQL. There is no way down: undoing is restoring a backup.
+// The zero value is a module that stores nothing.
 type Migrations struct {
 	Module string // lower-case name; the version table is migration_<module>
 	FS     fs.FS
