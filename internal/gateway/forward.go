@@ -104,7 +104,7 @@ func (c *call) prepare(path *pathTemplate) error {
 	}
 	out.Body, out.GetBody = nil, nil // without GetBody the transport never sends a body twice
 	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
-		c.body.body, c.body.client = r.Body, x.body
+		c.body.body, c.body.client, c.body.clock = r.Body, x.body, &x.countdown
 		out.Body = &c.body
 	}
 	c.out = out

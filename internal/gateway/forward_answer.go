@@ -30,7 +30,7 @@ func (c *call) answer(res *http.Response) error {
 		return errUpstream5xx
 	}
 	defer res.Body.Close()
-	if x.countdown.timer != nil && context.Cause(c.in.Context()) != nil {
+	if context.Cause(c.in.Context()) != nil {
 		return c.failed(c.in.Context().Err())
 	}
 	h := c.w.Header()

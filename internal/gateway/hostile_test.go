@@ -181,6 +181,28 @@ func TestTimeoutLeavesASlowClientAlone(t *testing.T) {
 	}
 }
 
+func TestTimeoutLeavesASlowUploadAlone(t *testing.T) {
+	h := proxy(t, serve(t, echo), func(s *Settings) {
+		b := breakerConfig(func(c *BreakerConfig) { c.MinRequests = 1 })
+		s.Features["all"].Timeout, s.Features["all"].Breaker = config.Duration(150*time.Millisecond), &b
+	})
+	c := h.dial()
+	io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+	began := time.Now()
+	for i, piece := range []string{"a", "b", "c", "d"} {
+		until(t, "time passes", func() bool { return time.Since(began) > time.Duration(i)*100*time.Millisecond })
+		io.WriteString(c, piece)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 || !strings.Contains(string(body), "abcd") {
+		t.Errorf("%d %s %v", res.StatusCode, body, err)
+	}
+}
+
 func TestClientBodyFaults(t *testing.T) {
 	up := serve(t, echo)
 	h := proxy(t, up, func(s *Settings) {

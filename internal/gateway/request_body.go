@@ -161,7 +161,8 @@ func (b *requestBody) forgive() {
 type loan struct {
 	mu       sync.Mutex
 	body     io.Reader
-	client   *requestBody
+	client   *requestBody // nil for a body in memory
+	clock    *countdown   // stands still while we wait for the client
 	recalled bool
 }
 
@@ -174,6 +175,8 @@ func (l *loan) Read(p []byte) (int, error) {
 	if l.recalled {
 		return 0, errRecalled
 	}
+	l.clock.pause()
+	defer l.clock.resume()
 	return l.body.Read(p)
 }
 

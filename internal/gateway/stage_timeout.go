@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"landline/internal/problem"
@@ -12,25 +13,37 @@ import (
 var errTimeout = problem.New(problem.UpstreamTimeout, "").Wrap(context.DeadlineExceeded)
 
 // countdown is what is left of a feature's timeout. It runs while we wait for
-// the upstream, and stands still while the client is the slow one.
+// the upstream and stands still while the client is the slow one, be it with
+// its body or with the answer: a bad connection must not open a breaker.
 type countdown struct {
-	timer *time.Timer
-	left  time.Duration
-	since time.Time
+	mu     sync.Mutex
+	timer  *time.Timer // nil before it starts and after it is forgotten
+	left   time.Duration
+	since  time.Time
+	paused int // by how many of the two directions
 }
 
-// pause stops the clock. It reports whether the timeout is still ahead.
-func (c *countdown) pause() bool {
-	if c.timer == nil {
-		return true
+func (c *countdown) start(d time.Duration, expired func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timer, c.left, c.since, c.paused = time.AfterFunc(d, expired), d, time.Now(), 0
+}
+
+// pause stops the clock until as many resumes have come.
+func (c *countdown) pause() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.paused++; c.paused == 1 && c.timer != nil {
+		c.left -= time.Since(c.since)
+		c.timer.Stop()
 	}
-	c.left -= time.Since(c.since)
-	return c.timer.Stop()
 }
 
 // resume starts the clock again with what was left.
 func (c *countdown) resume() {
-	if c.timer != nil {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.paused--; c.paused == 0 && c.timer != nil {
 		c.since = time.Now()
 		c.timer.Reset(max(c.left, 0))
 	}
@@ -38,6 +51,8 @@ func (c *countdown) resume() {
 
 // forget ends the timeout for good: what follows is a stream.
 func (c *countdown) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
@@ -50,7 +65,7 @@ func upstreamTimeoutStage(d time.Duration) Stage {
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 			ctx, cancel := context.WithCancelCause(r.Context())
-			x.countdown = countdown{timer: time.AfterFunc(d, func() { cancel(errTimeout) }), left: d, since: time.Now()}
+			x.countdown.start(d, func() { cancel(errTimeout) })
 			defer func() {
 				x.countdown.forget()
 				cancel(nil)
