@@ -418,3 +418,16 @@ func TestRegistrationRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestLockedAnonymousUserStaysOut(t *testing.T) {
+	engines(t, func(t *testing.T, f *fixture) {
+		a := f.launch(launchKey)
+		if _, err := f.db.Writer().ExecContext(t.Context(), `UPDATE app_user SET state = 'locked' WHERE id = $1`, a.str("user", "id")); err != nil {
+			t.Fatal(err)
+		}
+		f.post(registerPath, map[string]any{}, "Idempotency-Key", launchKey).wantStatus(t, 403)
+		if x := f.token(a.str("session", "refresh_token")); x.str("reason") != string(ReasonAccountLocked) || x.str("recovery") != "" {
+			t.Errorf("%d %s", x.Status, x.Raw)
+		}
+	})
+}

@@ -29,7 +29,8 @@ SELECT id, kind, state, installation_id, created_at FROM app_user WHERE id = $1;
 
 -- name: UserAnonymous
 SELECT id, kind, state, installation_id, created_at FROM app_user
-WHERE installation_id = $1 AND kind = 'anonymous' AND state = 'active';
+WHERE installation_id = $1 AND kind = 'anonymous' AND state IN ('active', 'locked')
+ORDER BY state LIMIT 1;
 
 -- name: SessionInsert
 INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at)

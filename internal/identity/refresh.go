@@ -102,10 +102,10 @@ func (s *Service) settle(ctx context.Context, g Grant, v Verdict, now time.Time)
 	if v.Write {
 		c.Update = &Update{Before: g.Session, After: v.After, At: now}
 	}
-	if action := auditedRules[v.Rule]; action != "" && (v.Write || s.firstThisMinute(g.Session.ID, v.Rule, now)) {
+	if action := auditedRules[v.Rule]; action != "" && (v.Write || !s.recordedLately(g.Session.ID, v.Rule, now)) {
 		c.Audit = []audit.Entry{{
 			Actor:  audit.Actor{Type: audit.TypeSystem, IP: audit.ActorFrom(ctx).IP},
-			Action: action, Target: g.Session.ID, Reason: string(v.Rule) + " " + string(v.Reason),
+			Action: action, Target: g.Session.ID, Reason: strings.TrimSpace(string(v.Rule) + " " + string(v.Reason)),
 			Before: sessionFacts(g.Session), After: sessionFacts(v.After),
 		}}
 	}
@@ -116,7 +116,9 @@ func (s *Service) settle(ctx context.Context, g Grant, v Verdict, now time.Time)
 	if err != nil || !done {
 		return false, err
 	}
-	if v.Write && v.After.State == SessionRevoked {
+	if !v.Write {
+		s.record(g.Session.ID, v.Rule, now)
+	} else if v.After.State == SessionRevoked {
 		s.metrics.endings.WithLabelValues(string(v.Reason)).Inc()
 		s.revocations.announce(ctx, Revocation{SessionID: g.Session.ID, At: now})
 		s.log.WarnContext(ctx, "a refresh token was reused; the session has been ended", "session", g.Session.ID, "user", g.User.ID, "installation", g.Session.InstallationID)
@@ -133,17 +135,18 @@ var auditedRules = map[Rule]string{
 	RuleClientMismatch: "session.client_mismatch",
 }
 
-// firstThisMinute keeps a holder of one token from filling the audit log with
+// recordedLately keeps a holder of one token from filling the audit log with
 // refusals that change nothing: one entry per session, rule, node and minute.
-func (s *Service) firstThisMinute(session string, rule Rule, now time.Time) bool {
+func (s *Service) recordedLately(session string, rule Rule, now time.Time) bool {
 	key := session + string(rule)
-	hash := maphash.String(s.seed, key)
-	last, ok := s.recorded.get(hash, key)
-	if age := now.Unix() - last; ok && age >= 0 && age < 60 {
-		return false
-	}
-	s.recorded.set(hash, key, now.Unix(), func(at int64) bool { return now.Unix()-at >= 60 })
-	return true
+	last, ok := s.recorded.get(maphash.String(s.seed, key), key)
+	age := now.Unix() - last
+	return ok && age >= 0 && age < 60
+}
+
+func (s *Service) record(session string, rule Rule, now time.Time) {
+	key := session + string(rule)
+	s.recorded.set(maphash.String(s.seed, key), key, now.Unix(), func(at int64) bool { return now.Unix()-at >= 60 })
 }
 
 // sessionFacts is what the audit log keeps of a session's state.

@@ -187,6 +187,9 @@ func (s *Service) create(ctx context.Context, r Registration, by LineKey, cloned
 // attach gives the installation's anonymous user a session: the one it has, or
 // a new one (L19). It returns false when the line changed meanwhile.
 func (s *Service) attach(ctx context.Context, r Registration, line Line) (Registered, bool, error) {
+	if line.Anonymous.State == UserLocked {
+		return Registered{}, false, problem.New(problem.Forbidden, "the user of this installation is locked").With("recoverable", recoverNot)
+	}
 	now := s.now()
 	c := Change{Proof: r.Proof}
 	if seen, changed := line.Installation.seen(r.App, now); changed {

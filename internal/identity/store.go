@@ -53,7 +53,7 @@ type Grant struct {
 // Line is an installation and who is on it.
 type Line struct {
 	Installation Installation
-	Anonymous    User    // zero when the installation has no active anonymous user
+	Anonymous    User    // active or locked; zero when the installation has none
 	Active       []Grant // active by their state; their time may be over
 }
 

@@ -1,0 +1,74 @@
+package identity
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"landline/internal/audit"
+	"landline/internal/bus"
+	"landline/internal/clock"
+	"landline/internal/kv"
+	"landline/internal/module"
+	"landline/internal/queue"
+	"landline/internal/secret"
+	"landline/internal/testkit"
+)
+
+// TestCapability builds the module as the app does, and stops it without a trace.
+func TestCapability(t *testing.T) {
+	c := Capability()
+	db := testkit.SQLite(t, secret.Migrations, audit.Migrations, c.Migrations)
+	log := testkit.Logger(t)
+	ring, err := secret.Open(t.Context(), db, secret.Options{Dir: t.TempDir(), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs, err := queue.New(db, queue.Options{Log: log, Metrics: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	news := bus.NewMemory()
+	t.Cleanup(func() { news.Close() })
+	deps := module.Deps{App: testApp, DB: db, KV: kv.NewMemory(clock.System, 100), Bus: news, Queue: jobs, Keys: ring,
+		Audit: audit.New(db, clock.System), Clock: clock.System, Log: log, Metrics: prometheus.NewRegistry()}
+	m, err := c.Build(deps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var routes []string
+	for _, f := range m.Features {
+		if f.Name == "tokens" && f.Priority != module.Critical {
+			t.Error("tokens are not critical")
+		}
+		for _, h := range f.Handlers {
+			routes = append(routes, h.Match)
+			if h.Auth != module.AuthNone {
+				t.Errorf("%s needs a token", h.Match)
+			}
+		}
+	}
+	slices.Sort(routes)
+	if want := []string{"GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server", "GET /.well-known/openid-configuration", "POST /oauth/revoke", "POST /oauth/token"}; !slices.Equal(routes, want) {
+		t.Errorf("routes: %v", routes)
+	}
+	ignore := goleak.IgnoreCurrent()
+	if err := m.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := m.Authenticator.Authenticate(httptest.NewRequest(http.MethodGet, "/", nil)); p != nil || err != nil {
+		t.Errorf("%v, %v", p, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := m.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	goleak.VerifyNone(t, ignore)
+}
