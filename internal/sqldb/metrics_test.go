@@ -46,7 +46,7 @@ func TestMetrics(t *testing.T) {
 		"landline_sqldb_commit_group_writes,main.db":      1,
 		"landline_sqldb_commit_duration_seconds,main.db":  1,
 		"landline_sqldb_write_wait_seconds,main.db":       2,
-		"landline_sqldb_queue_writes,main.db":        0,
+		"landline_sqldb_queue_writes,main.db":             0,
 		"landline_sqldb_commit_group_writes,telemetry.db": 0,
 		"landline_sqldb_errors_total,conflict,main.db":    1,
 	} {
