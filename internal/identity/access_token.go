@@ -51,44 +51,43 @@ func signJWT(keys *secret.Ring, purpose, typ string, payload []byte) (string, er
 }
 
 // verifyJWT returns the payload of a compact JWS with exactly this type, signed
-// ES256 by a key of exactly this purpose.
-func verifyJWT(keys *secret.Ring, purpose, typ, token string) ([]byte, error) {
+// ES256 by a key of exactly this purpose, and the id of that key.
+func verifyJWT(keys *secret.Ring, purpose, typ, token string) (payload []byte, kid string, err error) {
 	if len(token) > maxJWT {
-		return nil, fmt.Errorf("it has %d bytes, at most %d are accepted", len(token), maxJWT)
+		return nil, "", fmt.Errorf("it has %d bytes, at most %d are accepted", len(token), maxJWT)
 	}
 	if strings.Count(token, ".") != 2 {
-		return nil, fmt.Errorf("it is not of three parts")
+		return nil, "", fmt.Errorf("it is not of three parts")
 	}
 	signed, sigText := token[:strings.LastIndexByte(token, '.')], token[strings.LastIndexByte(token, '.')+1:]
 	headText, payloadText, _ := strings.Cut(signed, ".")
 	head, err := decode64(headText)
 	if err != nil {
-		return nil, fmt.Errorf("its header is not base64url")
+		return nil, "", fmt.Errorf("its header is not base64url")
 	}
 	var h joseHeader
 	if err := json.Unmarshal(head, &h); err != nil {
-		return nil, fmt.Errorf("its header is not a JSON object")
+		return nil, "", fmt.Errorf("its header is not a JSON object")
 	}
 	if h.Alg != "ES256" || h.Type != typ || h.Critical != nil || h.B64 != nil {
-		return nil, fmt.Errorf("it is not a token of type %s signed ES256", typ)
+		return nil, "", fmt.Errorf("it is not a token of type %s signed ES256", typ)
 	}
 	key, owner, ok := keys.Verifier(h.KeyID)
 	if !ok || owner != purpose {
-		return nil, errUnknownKey
+		return nil, "", errUnknownKey
 	}
 	sig, err := decode64(sigText)
 	if err != nil || len(sig) != 64 {
-		return nil, fmt.Errorf("its signature is not 64 bytes of base64url")
+		return nil, "", fmt.Errorf("its signature is not 64 bytes of base64url")
 	}
 	digest := sha256.Sum256([]byte(signed))
 	if !ecdsa.Verify(key, digest[:], new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])) {
-		return nil, fmt.Errorf("its signature does not verify")
+		return nil, "", fmt.Errorf("its signature does not verify")
 	}
-	payload, err := decode64(payloadText)
-	if err != nil {
-		return nil, fmt.Errorf("its payload is not base64url")
+	if payload, err = decode64(payloadText); err != nil {
+		return nil, "", fmt.Errorf("its payload is not base64url")
 	}
-	return payload, nil
+	return payload, h.KeyID, nil
 }
 
 var errUnknownKey = fmt.Errorf("it is signed with a key that is not ours, or no longer")
@@ -139,28 +138,34 @@ func (a accessTokens) issue(s Session, u User, scope string, now time.Time) (str
 	return token, time.Duration(expires.Unix()-now.Unix()) * time.Second, err
 }
 
-// verify returns the claims of a token that was issued here for this app. It
-// does not look at Expires; see expired.
-func (a accessTokens) verify(token string, now time.Time) (claims, error) {
-	var c claims
-	payload, err := verifyJWT(a.keys, purposeAccess, typeAccess, token)
+// verify returns the claims of a token that was issued here for this app, and
+// the id of its key. It does not look at Expires; see expired.
+func (a accessTokens) verify(token string, now time.Time) (c claims, kid string, err error) {
+	payload, kid, err := verifyJWT(a.keys, purposeAccess, typeAccess, token)
 	if err != nil {
-		return c, err
+		return c, "", err
 	}
 	if err := json.Unmarshal(payload, &c); err != nil {
-		return c, fmt.Errorf("its payload is not as an access token's")
+		return c, "", fmt.Errorf("its payload is not as an access token's")
 	}
 	switch {
 	case c.Issuer != a.issuer:
-		return c, fmt.Errorf("it was issued by another server")
+		return c, "", fmt.Errorf("it was issued by another server")
 	case c.Audience != a.audience:
-		return c, fmt.Errorf("it is for another app")
+		return c, "", fmt.Errorf("it is for another app")
 	case c.Subject == "" || c.Session == "" || c.Installation == "" || c.Expires == 0:
-		return c, fmt.Errorf("it lacks a claim")
+		return c, "", fmt.Errorf("it lacks a claim")
 	case time.Unix(c.IssuedAt, 0).After(now.Add(clockSkew)):
-		return c, fmt.Errorf("it was issued in the future; the clocks of the nodes differ")
+		return c, "", fmt.Errorf("it was issued in the future; the clocks of the nodes differ")
 	}
-	return c, nil
+	return c, kid, nil
+}
+
+// trusts reports whether the key still is one of ours: keys expire, and one that
+// leaked is dropped.
+func (a accessTokens) trusts(kid string) bool {
+	_, purpose, ok := a.keys.Verifier(kid)
+	return ok && purpose == purposeAccess
 }
 
 // expired allows for clocks that differ.

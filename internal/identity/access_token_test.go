@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -21,6 +22,7 @@ import (
 
 	"landline/internal/module"
 	"landline/internal/problem"
+	"landline/internal/sqldb"
 )
 
 // sign makes a compact JWS with a library that is not ours.
@@ -295,6 +297,30 @@ func TestKeyRotationSignsNobodyOut(t *testing.T) {
 	if b := node.launch("after-rotation-0123456789"); node.token(b.str("session", "refresh_token")).Status != 200 {
 		t.Error("a session of the new key cannot be refreshed")
 	}
+}
+
+// TestDroppedKeyEndsItsTokens is the way out after a signing key has leaked.
+func TestDroppedKeyEndsItsTokens(t *testing.T) {
+	f := sqliteFixture(t)
+	token := f.launch(launchKey).str("session", "access_token")
+	if x := f.bearer(token); x.Status != 200 { // it is remembered now
+		t.Fatalf("%d %s", x.Status, x.Raw)
+	}
+	kid, _, err := f.ring.Signer(purposeAccess)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ring.Rotate(t.Context(), purposeAccess); err != nil {
+		t.Fatal(err)
+	}
+	err = f.db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error { return f.ring.Drop(ctx, tx, kid) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.ring.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.bearer(token).wantProblem(t, 401, problem.TokenInvalid)
 }
 
 func TestMetadataSaysWhatIsTrue(t *testing.T) {

@@ -41,6 +41,7 @@ type authenticator struct {
 
 type verifiedToken struct {
 	principal module.Principal
+	kid       string
 	expires   int64
 }
 
@@ -99,13 +100,13 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 	sum := sha256.Sum256(append(room[:0], token...))
 	hash := binary.LittleEndian.Uint64(sum[:8])
 	v, hit := a.verified.get(hash, sum)
-	if !hit {
-		c, err := a.access.verify(token, now)
+	if hit = hit && a.access.trusts(v.kid); !hit {
+		c, kid, err := a.access.verify(token, now)
 		if err != nil {
 			a.metrics.invalid.Inc()
 			return nil, problem.New(problem.TokenInvalid, "the access token is not accepted: %s", err.Error()).With("recoverable", recoverRefresh)
 		}
-		v = &verifiedToken{expires: c.Expires, principal: module.Principal{
+		v = &verifiedToken{kid: kid, expires: c.Expires, principal: module.Principal{
 			UserID: c.Subject, InstallationID: c.Installation, SessionID: c.Session, ClientID: c.Client, Anonymous: c.Anonymous,
 			AuthTime: time.Unix(c.AuthTime, 0).UTC(), ExpiresAt: time.Unix(c.Expires, 0).UTC(),
 		}}

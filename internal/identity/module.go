@@ -55,7 +55,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 			running.Go(func() { s.revocations.run(ctx) })
 			return nil
 		},
-		Stop: func(context.Context) error {
+		Stop: func(context.Context) error { // a poll under way ends with its context, so this is brief
 			if stop != nil {
 				stop()
 			}

@@ -202,7 +202,7 @@ func (s *Service) RevokeToken(ctx context.Context, token, clientID string) (bool
 			return false, err
 		}
 		session, client = g.Session.ID, g.Session.ClientID
-	} else if c, err := s.access.verify(token, s.now()); err == nil {
+	} else if c, _, err := s.access.verify(token, s.now()); err == nil {
 		session, client = c.Session, c.Client
 	} else {
 		return true, nil

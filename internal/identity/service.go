@@ -195,53 +195,72 @@ func (s *Service) attach(ctx context.Context, r Registration, line Line) (Regist
 	if seen, changed := line.Installation.seen(r.App, now); changed {
 		c.Seen, line.Installation = &seen, seen
 	}
-	var ended []Revocation
-	grant := Grant{User: line.Anonymous}
-	for _, g := range line.Active {
-		switch {
-		case g.User.ID == line.Anonymous.ID && !now.After(g.Session.RefreshExpiresAt()):
-			grant = g
-		case g.User.ID == line.Anonymous.ID:
-			after := g.Session
-			after.State, after.EndReason = SessionExpired, ReasonExpiredIdle
-			c.Update = &Update{Before: g.Session, After: after, At: now}
-		case r.Reinstalled && g.User.Kind == Account:
-			c.End = append(c.End, Ending{SessionID: g.Session.ID, Reason: ReasonReinstalled, At: now})
-			c.Audit = append(c.Audit, installationEntry(ctx, line.Installation.ID, "session.revoke", g.Session.ID, string(ReasonReinstalled), ""))
-			ended = append(ended, Revocation{SessionID: g.Session.ID, At: now})
-		}
-	}
-	if grant.User.ID == "" {
-		grant.User = newUser(line.Installation.ID, now)
-		c.User = &grant.User
-		c.Audit = append(c.Audit, installationEntry(ctx, line.Installation.ID, "user.create", grant.User.ID, "", ""))
-	}
-	if grant.Session.ID == "" {
-		methods := methodSecret
-		if r.Proof != nil {
-			methods = methodKey
-		}
-		session, err := s.beginSession(grant.User, line.Installation.ID, r.ClientID, methods, now)
-		if err != nil {
-			return Registered{}, false, err
-		}
-		grant.Session, c.Session = session, &session
-		c.Audit = append(c.Audit, installationEntry(ctx, line.Installation.ID, "session.create", session.ID, "the installation proved itself", grant.User.ID))
+	found := endWhatIsOver(ctx, &c, r, line, now)
+	grant, err := s.fill(ctx, &c, r, line, found, now)
+	if err != nil {
+		return Registered{}, false, err
 	}
 	if c.Proof != nil || c.Seen != nil || c.User != nil || c.Session != nil || len(c.End) > 0 {
 		if done, err := s.store.Apply(ctx, c); err != nil || !done {
 			return Registered{}, false, proofError(err)
 		}
 	}
-	s.revocations.announce(ctx, ended...)
-	s.metrics.endings.WithLabelValues(string(ReasonReinstalled)).Add(float64(len(ended)))
 	result := "attached"
-	if len(ended) > 0 {
+	for _, e := range c.End {
 		result = "reinstalled"
+		s.revocations.announce(ctx, Revocation{SessionID: e.SessionID, At: e.At})
+		s.metrics.endings.WithLabelValues(string(e.Reason)).Inc()
 	}
 	s.metrics.registrations.WithLabelValues(result).Inc()
 	got, err := s.registered(line.Installation, grant, false, now)
 	return got, err == nil, err
+}
+
+// endWhatIsOver adds to c the end of a session whose time is over and, after a
+// reinstall, of every account's session (L16). It returns the anonymous user's
+// session, zero when it has none that lives.
+func endWhatIsOver(ctx context.Context, c *Change, r Registration, line Line, now time.Time) (found Session) {
+	for _, g := range line.Active {
+		switch {
+		case g.User.ID == line.Anonymous.ID && !now.After(g.Session.RefreshExpiresAt()):
+			found = g.Session
+		case g.User.ID == line.Anonymous.ID:
+			after := g.Session
+			after.State, after.EndReason = SessionExpired, ReasonExpiredIdle
+			if now.After(g.Session.ExpiresAt) {
+				after.EndReason = ReasonExpiredAbsolute
+			}
+			c.Update = &Update{Before: g.Session, After: after, At: now}
+		case r.Reinstalled && g.User.Kind == Account:
+			c.End = append(c.End, Ending{SessionID: g.Session.ID, Reason: ReasonReinstalled, At: now})
+			c.Audit = append(c.Audit, installationEntry(ctx, line.Installation.ID, "session.revoke", g.Session.ID, string(ReasonReinstalled), ""))
+		}
+	}
+	return found
+}
+
+// fill adds to c the user and the session that are missing.
+func (s *Service) fill(ctx context.Context, c *Change, r Registration, line Line, found Session, now time.Time) (Grant, error) {
+	g := Grant{Session: found, User: line.Anonymous}
+	if g.User.ID == "" {
+		g.User = newUser(line.Installation.ID, now)
+		c.User = &g.User
+		c.Audit = append(c.Audit, installationEntry(ctx, line.Installation.ID, "user.create", g.User.ID, "", ""))
+	}
+	if g.Session.ID != "" {
+		return g, nil
+	}
+	methods := methodSecret
+	if r.Proof != nil {
+		methods = methodKey
+	}
+	var err error
+	if g.Session, err = s.beginSession(g.User, line.Installation.ID, r.ClientID, methods, now); err != nil {
+		return g, err
+	}
+	c.Session = &g.Session
+	c.Audit = append(c.Audit, installationEntry(ctx, line.Installation.ID, "session.create", g.Session.ID, "the installation proved itself", g.User.ID))
+	return g, nil
 }
 
 func (s *Service) beginSession(u User, installation, client, methods string, now time.Time) (Session, error) {
