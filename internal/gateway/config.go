@@ -21,6 +21,7 @@ func DefaultSettings() *Settings {
 			HeaderTimeout: config.Duration(10 * time.Second),
 			IdleTimeout:   config.Duration(2 * time.Minute),
 			BodyTimeout:   config.Duration(time.Minute),
+			WriteTimeout:  config.Duration(time.Minute),
 			Header:        64 << 10,
 			URI:           8 << 10,
 			Streams:       250,
@@ -35,6 +36,7 @@ type LimitsConfig struct {
 	HeaderTimeout config.Duration `yaml:"header_timeout" doc:"Time a client has to send a request's header; then the connection is closed."`
 	IdleTimeout   config.Duration `yaml:"idle_timeout" doc:"Time a connection may wait for its next request."`
 	BodyTimeout   config.Duration `yaml:"body_timeout" doc:"Longest pause of a client in the middle of its request body; then 408."`
+	WriteTimeout  config.Duration `yaml:"write_timeout" doc:"Longest time a client may take nothing of its answer; then its connection is closed."`
 	Header        config.Bytes    `yaml:"header" doc:"Largest request header, names and values together; beyond it 431."`
 	URI           config.Bytes    `yaml:"uri" doc:"Longest path with query; beyond it 414."`
 	Streams       int             `yaml:"streams" min:"1" max:"10000" doc:"Concurrent HTTP/2 requests that one connection may have."`

@@ -31,6 +31,7 @@ func (c *checker) limits(v *config.Validator) {
 	checkDuration(v.At("header_timeout"), l.HeaderTimeout, 100*time.Millisecond, maxTimeout)
 	checkDuration(v.At("idle_timeout"), l.IdleTimeout, time.Second, maxTimeout)
 	checkDuration(v.At("body_timeout"), l.BodyTimeout, 100*time.Millisecond, maxTimeout)
+	checkDuration(v.At("write_timeout"), l.WriteTimeout, 100*time.Millisecond, maxTimeout)
 	checkSize(v.At("header"), l.Header, 4<<10, 1<<20)
 	checkSize(v.At("uri"), l.URI, 256, 1<<20)
 }

@@ -46,10 +46,11 @@ type Exchange struct {
 	peer    netip.Addr        // address of the connection
 	trusted bool              // the peer is a trusted proxy
 
-	body      *requestBody // nil for a request without a body
-	target    *target      // where the request goes
-	status    int          // what the upstream answered, 0 if it did not
-	breaker   *breaker     // holds permit until the outcome is known
+	write     time.Duration // how long the client may take nothing of its answer
+	body      *requestBody  // nil for a request without a body
+	target    *target       // where the request goes
+	status    int           // what the upstream answered, 0 if it did not
+	breaker   *breaker      // holds permit until the outcome is known
 	permit    uint64
 	stock5xx  bool      // a 5xx of the upstream becomes an error, for the fallback stage
 	countdown countdown // what is left of the feature's timeout

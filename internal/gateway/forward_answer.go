@@ -123,19 +123,13 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 func (c *call) copyBody(res *http.Response) error {
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
-	flush := res.ContentLength < 0
-	control := http.NewResponseController(c.w)
+	out := c.pieces(res.ContentLength < 0)
 	for {
 		n, err := res.Body.Read(buf[:])
 		if n > 0 {
 			c.x.countdown.pause()
-			if _, werr := c.w.Write(buf[:n]); werr != nil {
+			if werr := out.write(buf[:n], err != nil); werr != nil {
 				return errClientGone
-			}
-			if flush && err == nil {
-				if ferr := control.Flush(); ferr != nil && !errors.Is(ferr, http.ErrNotSupported) {
-					return errClientGone
-				}
 			}
 			c.x.countdown.resume()
 		}
@@ -146,6 +140,35 @@ func (c *call) copyBody(res *http.Response) error {
 			return c.cutShort(err)
 		}
 	}
+}
+
+// pieces writes an answer to the client piece by piece.
+type pieces struct {
+	w        http.ResponseWriter
+	control  *http.ResponseController
+	flush    bool // each piece at once
+	deadline writeDeadline
+}
+
+func (c *call) pieces(flush bool) *pieces {
+	control := http.NewResponseController(c.w)
+	return &pieces{w: c.w, control: control, flush: flush, deadline: writeDeadline{control: control, pause: c.x.write, http2: c.in.ProtoMajor == 2}}
+}
+
+// write sends p; the last piece is sent with the end of the answer.
+func (o *pieces) write(p []byte, last bool) error {
+	if err := o.deadline.before(len(p)); err != nil {
+		return err
+	}
+	if _, err := o.w.Write(p); err != nil {
+		return err
+	}
+	if o.flush && !last {
+		if err := o.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+	}
+	return o.deadline.after()
 }
 
 // cutShort says why an answer that has begun cannot be completed.
@@ -163,8 +186,8 @@ func (c *call) cutShort(err error) error {
 // stream copies an answer without end, each piece at once. When the gateway
 // drains, a stream of events ends between two events with a time to reconnect.
 func (c *call) stream(res *http.Response, kind bodyKind) error {
-	control := http.NewResponseController(c.w)
-	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	out := c.pieces(true)
+	if err := out.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return errClientGone
 	}
 	if c.in.Method == http.MethodHead {
@@ -178,10 +201,7 @@ func (c *call) stream(res *http.Response, kind bodyKind) error {
 	for {
 		n, err := res.Body.Read(buf[:])
 		if n > 0 {
-			if _, werr := c.w.Write(buf[:n]); werr != nil {
-				return errClientGone
-			}
-			if ferr := control.Flush(); ferr != nil && !errors.Is(ferr, http.ErrNotSupported) {
+			if out.write(buf[:n], false) != nil {
 				return errClientGone
 			}
 			boundary = eventBoundary(buf[:n])
@@ -191,7 +211,7 @@ func (c *call) stream(res *http.Response, kind bodyKind) error {
 			return nil
 		case err != nil && s.ended.Load() && kind == events:
 			if boundary {
-				if _, werr := io.WriteString(c.w, "retry: "+strconv.Itoa(reconnectMillis())+"\n\n"); werr != nil {
+				if out.write([]byte("retry: "+strconv.Itoa(reconnectMillis())+"\n\n"), true) != nil {
 					return errClientGone
 				}
 			}

@@ -203,6 +203,61 @@ func TestTimeoutLeavesASlowUploadAlone(t *testing.T) {
 	}
 }
 
+func TestClientThatTakesNothingIsCutOff(t *testing.T) {
+	gone := make(chan struct{}, 2)
+	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" {
+			w.Header().Set("Content-Type", "text/event-stream")
+		}
+		for r.Context().Err() == nil {
+			if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+				break
+			}
+		}
+		gone <- struct{}{}
+	})
+	h := proxy(t, up, func(s *Settings) { s.Limits.WriteTimeout = config.Duration(200 * time.Millisecond) })
+	for _, path := range []string{"/file", "/events"} {
+		io.WriteString(h.dial(), "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n") // and reads nothing
+		select {
+		case <-gone:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: the client holds the upstream's connection", path)
+		}
+	}
+}
+
+func TestSilentStreamOverHTTP2OutlivesTheWriteTimeout(t *testing.T) {
+	next := make(chan struct{})
+	up := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Write(make([]byte, 2*freeWindow))
+		w.(http.Flusher).Flush()
+		<-next
+		io.WriteString(w, "end")
+	})
+	h := proxy(t, up, func(s *Settings) { s.Limits.WriteTimeout = config.Duration(100 * time.Millisecond) })
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	client := &http.Transport{Protocols: &protocols}
+	defer client.CloseIdleConnections()
+	h.client.Transport = client
+	res, err := h.client.Get(h.url + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if _, err := io.ReadFull(res.Body, make([]byte, 2*freeWindow)); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	until(t, "the write timeout has passed", func() bool { return time.Since(began) > 250*time.Millisecond })
+	close(next)
+	if b, err := io.ReadAll(res.Body); err != nil || string(b) != "end" {
+		t.Errorf("%q %v", b, err)
+	}
+}
+
 func TestClientBodyFaults(t *testing.T) {
 	up := serve(t, echo)
 	h := proxy(t, up, func(s *Settings) {

@@ -5,11 +5,12 @@ import (
 	"strings"
 )
 
-// errDotSegments and errNUL refuse paths that mean one thing here and may mean
+// These refuse paths that mean one thing here and may mean
 // another at the upstream.
 var (
 	errDotSegments = errors.New("the path must not have . or .. segments, escaped or not")
 	errNUL         = errors.New("the path must not have %00")
+	errEscape      = errors.New("a % in the path must be followed by two hex digits")
 )
 
 // checkPath brings an escaped path into one form for routing and forwarding:
@@ -18,6 +19,9 @@ var (
 // where an upstream that decodes %2F or %5C would find them.
 func checkPath(escaped string) (string, error) {
 	if strings.IndexByte(escaped, '%') >= 0 {
+		if !wellFormed(escaped) {
+			return "", errEscape
+		}
 		escaped = normalizeEscapes(escaped)
 	}
 	for i := strings.IndexByte(escaped, '.'); i >= 0; {
@@ -34,6 +38,18 @@ func checkPath(escaped string) (string, error) {
 		return "", errNUL
 	}
 	return escaped, nil
+}
+
+func wellFormed(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' {
+			if i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
+				return false
+			}
+			i += 2
+		}
+	}
+	return true
 }
 
 // dotSegmentAt reports whether the dot at i begins a segment "." or "..".
@@ -58,7 +74,7 @@ func separatorEscape(s string) bool {
 }
 
 // normalizeEscapes decodes escapes of unreserved characters and writes the
-// others with upper case digits. A % without two digits stays.
+// others with upper case digits. A % without two digits stays as it is.
 func normalizeEscapes(s string) string {
 	if strings.IndexByte(s, '%') < 0 {
 		return s

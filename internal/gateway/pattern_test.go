@@ -42,13 +42,13 @@ func TestParsePattern(t *testing.T) {
 func TestCheckPath(t *testing.T) {
 	for in, want := range map[string]string{
 		"/a": "/a", "/%61": "/a", "/a%2fb": "/a%2Fb", "/a.b": "/a.b", "/...": "/...", "/a/.b": "/a/.b", "/a/..b/c": "/a/..b/c", "/a./b": "/a./b",
-		"/%7Euser": "/~user", "/a%2": "/a%2", "/x%2F.y": "/x%2F.y", "/v1.2/x..": "/v1.2/x..",
+		"/%7Euser": "/~user", "/x%2F.y": "/x%2F.y", "/v1.2/x..": "/v1.2/x..",
 	} {
 		if got, err := checkPath(in); err != nil || got != want {
 			t.Errorf("%q: %q %v, want %q", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"/.", "/..", "/a/./b", "/a/../b", "/a/..", "/%2e%2e/x", "/a/%2E/x", "/a/.%2e", "/a%2f..%2fb", "/a%2F..", "/..%2Fx", "/a%5c..%5Cb", "/a%00b", "..", "/a/%2e%2e%2f"} {
+	for _, in := range []string{"/.", "/..", "/a/./b", "/a/../b", "/a/..", "/%2e%2e/x", "/a/%2E/x", "/a/.%2e", "/a%2f..%2fb", "/a%2F..", "/..%2Fx", "/a%5c..%5Cb", "/a%00b", "..", "/a/%2e%2e%2f", "/a%2", "/%", "/%0%61", "/%2%65"} {
 		if got, err := checkPath(in); err == nil {
 			t.Errorf("%q is let through as %q", in, got)
 		}

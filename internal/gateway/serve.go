@@ -30,7 +30,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &Exchange{Start: g.options.Clock.Now()}
 	g.locate(x, r)
 	rt := t.route(x, r)
-	x.Route = rt
+	x.Route, x.write = rt, t.settings.Limits.WriteTimeout.D()
 	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
 		x.body = newRequestBody(w, r, t.settings.Limits.BodyTimeout.D())
 		r.Body = x.body

@@ -40,7 +40,7 @@ func (c *call) switchProtocols(res *http.Response) error {
 	if err := buffered.Flush(); err != nil {
 		return errClientGone
 	}
-	t := &tunnel{client: conn, backend: backend}
+	t := &tunnel{client: conn, backend: backend, patience: c.x.write}
 	s := c.gateway.streams.add(t.drain, true)
 	defer c.gateway.streams.remove(s)
 	t.run(io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), conn))
@@ -49,8 +49,9 @@ func (c *call) switchProtocols(res *http.Response) error {
 
 // tunnel copies an upgraded connection both ways.
 type tunnel struct {
-	client  net.Conn
-	backend io.ReadWriteCloser
+	client   net.Conn
+	backend  io.ReadWriteCloser
+	patience time.Duration // how long a write to the client may take
 
 	mu       sync.Mutex // held while a piece goes to the client
 	frames   frameTracker
@@ -104,6 +105,11 @@ func (t *tunnel) deliver(p []byte) bool {
 		// Only up to the end of the frame that is under way.
 		p = p[:t.frames.toBoundary(p)]
 	}
+	if t.patience > 0 {
+		if err := t.client.SetWriteDeadline(time.Now().Add(t.patience)); err != nil {
+			return false
+		}
+	}
 	if _, err := t.client.Write(p); err != nil {
 		return false
 	}
@@ -115,18 +121,21 @@ func (t *tunnel) deliver(p []byte) bool {
 	return true
 }
 
-// drain ends the tunnel between two frames: now, or when the current one is complete.
+// drain ends the tunnel between two frames: now, or when the current one is
+// complete. It does not wait for a client that is slow to take a frame.
 func (t *tunnel) drain() {
-	t.mu.Lock()
-	idle := t.frames.atBoundary() && !t.closed
-	t.draining = true
-	if idle {
-		t.sayGoodbye()
-	}
-	t.mu.Unlock()
-	if idle {
-		t.close()
-	}
+	go func() { // ends with the write that holds the lock, at the latest when its deadline does
+		t.mu.Lock()
+		t.draining = true
+		idle := t.frames.atBoundary() && !t.closed
+		if idle {
+			t.sayGoodbye()
+		}
+		t.mu.Unlock()
+		if idle {
+			t.close()
+		}
+	}()
 }
 
 // sayGoodbye writes an unmasked close frame with status 1001, going away.
