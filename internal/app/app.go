@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,11 +63,9 @@ func load(o Options) (*Settings, []config.Section, []module.Capability, error) {
 	if err != nil {
 		return nil, nil, nil, withExit(ExitConfig, err)
 	}
-	for override, target := range map[string]*string{o.Public: &s.Listen.Public, o.Admin: &s.Listen.Admin, o.Data: &s.DataDir} {
-		if override != "" {
-			*target = override
-		}
-	}
+	s.Listen.Public = cmp.Or(o.Public, s.Listen.Public)
+	s.Listen.Admin = cmp.Or(o.Admin, s.Listen.Admin)
+	s.DataDir = cmp.Or(o.Data, s.DataDir)
 	return s, sections, all, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"landline/internal/config"
 	"landline/internal/gateway"
 	"landline/internal/module"
+	"landline/internal/observe"
 )
 
 // Profiles of landline.yaml.
@@ -174,8 +175,8 @@ func (s *Settings) checkRedis(v *config.Validator) {
 }
 
 func (s *Settings) checkTracing(v *config.Validator) {
-	if s.Tracing.Endpoint != "" && !hasScheme(s.Tracing.Endpoint, "http", "https") {
-		v.At("endpoint").Fault("write for example http://127.0.0.1:4318", "not the URL of an OTLP/HTTP collector")
+	if err := s.Tracing.exporter("").Check(); err != nil {
+		v.At("endpoint").Fault("write for example http://127.0.0.1:4318", "%v", err)
 	}
 }
 
@@ -200,4 +201,12 @@ func (s *Settings) trustedProxies() []netip.Prefix {
 		}
 	}
 	return all
+}
+
+func (t TracingSettings) exporter(version string) observe.TracerConfig {
+	headers := map[string]string{}
+	for name, value := range t.Headers {
+		headers[name] = value.Reveal()
+	}
+	return observe.TracerConfig{Endpoint: t.Endpoint, Headers: headers, SampleRatio: t.SampleRatio, Service: "landline", Version: version}
 }

@@ -54,13 +54,8 @@ func openKernel(ctx context.Context, s *Settings, version string, log *slog.Logg
 			k = nil
 		}
 	}()
-	headers := map[string]string{}
-	for name, value := range s.Tracing.Headers {
-		headers[name] = value.Reveal()
-	}
-	k.tracer = observe.NewTracer(observe.TracerConfig{
-		Endpoint: s.Tracing.Endpoint, Headers: headers, SampleRatio: s.Tracing.SampleRatio, Service: "landline", Version: version,
-	}, egress.New(egress.Options{Timeout: 10 * time.Second, Log: log, Metrics: k.registry}), log, k.registry)
+	export := egress.New(egress.Options{Name: "otlp", Timeout: 10 * time.Second, Log: log, Metrics: k.registry})
+	k.tracer = observe.NewTracer(s.Tracing.exporter(version), export, log, k.registry)
 	if err = k.openStorage(ctx, s); err != nil {
 		return k, err
 	}

@@ -10,6 +10,7 @@ import (
 	"landline/internal/audit"
 	"landline/internal/clock"
 	"landline/internal/module"
+	"landline/internal/observe"
 	"landline/internal/problem"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
@@ -38,7 +39,7 @@ func MigrateDatabase(ctx context.Context, o Options) (applied int, err error) {
 		if applied, err = db.Pending(ctx, migrations(all)...); err != nil {
 			return withExit(ExitUnavailable, err)
 		}
-		k := &kernel{db: db, log: log}
+		k := &kernel{db: db, log: log, registry: observe.NewRegistry()}
 		return k.migrate(ctx, all)
 	})
 	return applied, err
@@ -62,7 +63,7 @@ func AddOperator(ctx context.Context, o Options, name, role string) (token strin
 		return "", Usage(fmt.Errorf("--role %s: write viewer, support, operator or owner", role))
 	}
 	err = withDatabase(ctx, o, func(s *Settings, db *sqldb.DB, log *slog.Logger) error {
-		k := &kernel{db: db, log: log}
+		k := &kernel{db: db, log: log, registry: observe.NewRegistry()}
 		if err := k.migrate(ctx, capabilities()); err != nil {
 			return err
 		}

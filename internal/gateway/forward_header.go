@@ -128,15 +128,10 @@ func endToEnd(name string) bool {
 	return strings.HasPrefix(name, "X-Forwarded-") || name == "Forwarded"
 }
 
-// addForwarding says where the request came from: Via, Forwarded (RFC 7239)
-// and X-Forwarded-*. What a trusted proxy said is continued.
+// addForwarding says where the request came from: Forwarded (RFC 7239) and
+// X-Forwarded-*. What a trusted proxy said is continued. There is no Via of
+// ours: nginx stops compressing its answers when it sees one.
 func (g *Gateway) addForwarding(h http.Header, x *Exchange, r *http.Request) {
-	via := "1.1 landline"
-	if r.ProtoMajor == 2 {
-		via = "2.0 landline"
-	}
-	h["Via"] = []string{join(r.Header["Via"], via)}
-
 	proto := "http"
 	if r.TLS != nil {
 		proto = "https"

@@ -92,7 +92,7 @@ func TestForwardedRequest(t *testing.T) {
 			"Content-Type": "application/json", "Cookie": "a=b", "Idempotency-Key": "k1", "Landline-Client": `app="com.example.test", version="1.2.3"`,
 			"Landline-Identity": "identity-of-usr_1-for-flights", "Landline-Anything": "", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": h.addr,
 			"Forwarded": `for=127.0.0.1;host="` + h.addr + `";proto=http`, "X-Real-Ip": "", "X-Hop": "", "Keep-Alive": "", "Te": "trailers", "Proxy-Authorization": "", "Upgrade": "",
-			"Authorization": "", "Accept-Encoding": "br", "User-Agent": "app/1", "Via": "1.1 landline",
+			"Authorization": "", "Accept-Encoding": "br", "User-Agent": "app/1", "Via": "",
 		}
 		for name, value := range want {
 			if got := strings.Join(a.Header[name], "|"); got != value {
@@ -408,7 +408,7 @@ func TestHTTP2BothWays(t *testing.T) {
 	defer client.CloseIdleConnections()
 	h.client.Transport = client
 	res, body := h.do(h.request("POST", "/x", strings.NewReader("over h2"), "Te", "trailers"))
-	if res.ProtoMajor != 2 || !strings.Contains(body, "over h2") || !strings.Contains(body, `"Via":["2.0 landline"]`) {
+	if res.ProtoMajor != 2 || !strings.Contains(body, "over h2") {
 		t.Errorf("%s %s", res.Proto, body)
 	}
 }

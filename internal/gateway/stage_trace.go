@@ -105,9 +105,6 @@ func (t *tracer) join(x *Exchange, r *http.Request) {
 	}
 	x.SpanID = observe.NewSpanID()
 	x.Sampled = t.o.Tracer.Sampled(x.TraceID, hint)
-	if !t.o.Tracer.Enabled() {
-		x.Sampled = hint // we record nothing; what comes after us decides for itself
-	}
 	bound(r.Header, "Tracestate", maxTracestate)
 	bound(r.Header, "Baggage", maxBaggage)
 }

@@ -109,7 +109,7 @@ type Tracer struct {
 // empty Endpoint turns tracing off; so does a configuration that fails Check,
 // after an error in the log.
 func NewTracer(cfg TracerConfig, client *http.Client, log *slog.Logger, reg prometheus.Registerer) *Tracer {
-	t := &Tracer{ended: make(chan struct{})}
+	t := &Tracer{ended: make(chan struct{}), threshold: threshold(cfg.SampleRatio), hinted: threshold(min(1, cfg.SampleRatio*hintedBoost))}
 	m := newTracerMetrics(reg)
 	t.dropped = m.dropped
 	if cfg.Endpoint == "" {
@@ -120,7 +120,6 @@ func NewTracer(cfg TracerConfig, client *http.Client, log *slog.Logger, reg prom
 		return t
 	}
 	t.enabled = true
-	t.threshold, t.hinted = threshold(cfg.SampleRatio), threshold(min(1, cfg.SampleRatio*hintedBoost))
 	t.spans, t.flush = make(chan Span, spanQueue), make(chan chan struct{})
 	t.exporter = newExporter(cfg, client, log, m)
 	go t.work()
@@ -129,8 +128,11 @@ func NewTracer(cfg TracerConfig, client *http.Client, log *slog.Logger, reg prom
 
 // threshold turns a ratio into a bound for 63-bit numbers.
 func threshold(ratio float64) uint64 {
-	if ratio >= 1 {
+	switch {
+	case ratio >= 1:
 		return 1 << 63
+	case !(ratio > 0):
+		return 0
 	}
 	return uint64(ratio * (1 << 63))
 }
@@ -143,9 +145,10 @@ func (t *Tracer) Enabled() bool { return t != nil && t.enabled }
 // number are compared with the ratio, as OpenTelemetry's TraceIdRatioBased
 // does. hint is the caller's sampled flag: it makes a trace ten times as
 // likely, because the other half of its story is then recorded too, but it
-// orders nothing: the flag comes from the public.
+// orders nothing: the flag comes from the public. The answer does not depend on
+// whether this node exports anything: services behind it sample by it too.
 func (t *Tracer) Sampled(traceID string, hint bool) bool {
-	if !t.Enabled() || len(traceID) != 32 {
+	if t == nil || len(traceID) != 32 {
 		return false
 	}
 	var b [8]byte

@@ -106,6 +106,9 @@ func (p *place) command(code string) string {
 	code = strings.ReplaceAll(code, "bin/landline", "landline")
 	for _, r := range p.replaces {
 		code = strings.ReplaceAll(code, r[0], r[1])
+		_, said, _ := strings.Cut(r[0], ":")
+		_, port, _ := strings.Cut(r[1], ":")
+		code = strings.ReplaceAll(code, " "+said+" ", " "+port+" ")
 	}
 	return code
 }

@@ -171,6 +171,9 @@ func TestNginx(t *testing.T) {
 	requests = append(requests, request{"POST", "/files/upload", nil}, request{"PUT", "/files/a.txt", nil}, request{"DELETE", "/files/a.txt", nil}, request{"OPTIONS", "/files/a.txt", nil})
 	for _, r := range requests {
 		want, got := ask(t, direct, r.method, r.path, r.headers), ask(t, n.Public, r.method, r.path, r.headers)
+		if want.Headers["Content-Length"] == "" { // nginx sent chunks; a short body may leave Landline with its length
+			got.Headers["Content-Length"] = ""
+		}
 		if fmt.Sprint(want) != fmt.Sprint(got) {
 			t.Errorf("%s %s %v\nwithout Landline %v\nthrough Landline %v", r.method, r.path, r.headers, want, got)
 		}
