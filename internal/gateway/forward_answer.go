@@ -42,12 +42,12 @@ func (c *call) answer(res *http.Response) error {
 	}
 	h["Server-Timing"] = serverTiming(h["Server-Timing"], time.Since(x.Start), x.UpstreamMS)
 	announced := len(res.Trailer)
-	if err := c.beforeAnswer(); err != nil {
+	early, err := c.beforeAnswer()
+	if err != nil {
 		return err
 	}
 	c.w.WriteHeader(res.StatusCode)
 
-	var err error
 	if kind := streamKind(res); kind != finite {
 		x.countdown.forget()
 		if res.StatusCode < 500 {
@@ -61,21 +61,29 @@ func (c *call) answer(res *http.Response) error {
 		return err
 	}
 	c.trailers(res, announced)
+	if early && res.ContentLength >= 0 { // a chunked answer ends with the handler, so that the client would wait
+		if err := http.NewResponseController(c.w).Flush(); err != nil {
+			return nil // the client is gone with a whole answer on its way
+		}
+		c.body.recall()
+		c.x.body.linger()
+	}
 	return nil
 }
 
 // beforeAnswer lets an answer begin while the request's body still comes: the
 // server must neither eat the rest of the body, which belongs to the upstream,
 // nor use the connection again, since it cannot know where the body ends.
-func (c *call) beforeAnswer() error {
+// It reports whether that is so.
+func (c *call) beforeAnswer() (early bool, err error) {
 	if c.in.ProtoMajor != 1 || c.body.complete() {
-		return nil
+		return false, nil
 	}
 	c.w.Header().Set("Connection", "close")
 	if err := http.NewResponseController(c.w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return errClientGone
+		return true, errClientGone
 	}
-	return nil
+	return true, nil
 }
 
 // serverTiming adds our entries to those of the upstream (W3C Server Timing, milliseconds).

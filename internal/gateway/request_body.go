@@ -151,8 +151,31 @@ func (b *requestBody) finished() bool {
 func (b *requestBody) forgive() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.deadline = time.Time{}
 	if errors.Is(b.err, os.ErrDeadlineExceeded) {
-		b.err = nil
+		b.err, b.done = nil, false
+	}
+}
+
+// Bounds of linger.
+const (
+	lingerBytes = 16 << 20
+	lingerTime  = 5 * time.Second
+)
+
+// linger takes in what a client still sends after its answer, within bounds: to
+// close the connection under it would reset it, and the answer be lost
+// (RFC 9112 §9.6). How it ends makes no difference to an answer that is out.
+func (b *requestBody) linger() {
+	until := time.Now().Add(lingerTime)
+	buf := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	for taken := 0; taken < lingerBytes && time.Now().Before(until); {
+		n, err := b.Read(buf[:])
+		if err != nil {
+			return
+		}
+		taken += n
 	}
 }
 
