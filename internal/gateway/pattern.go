@@ -149,23 +149,6 @@ func (p pattern) paramNames() []string {
 	return names
 }
 
-// shape is the same for two patterns that match the same paths.
-func (p pattern) shape() string {
-	var b strings.Builder
-	for _, s := range p.segments {
-		b.WriteByte('/')
-		switch s.kind {
-		case static:
-			b.WriteString(s.text)
-		case param:
-			b.WriteString("{}")
-		case tail:
-			b.WriteString("{...}")
-		}
-	}
-	return b.String()
-}
-
 // path is the pattern's path with its wildcards, without the method.
 func (p pattern) path() string {
 	var b strings.Builder

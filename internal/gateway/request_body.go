@@ -119,7 +119,7 @@ func (b *requestBody) fault() error {
 	defer b.mu.Unlock()
 	var tooLarge *http.MaxBytesError
 	switch {
-	case b.err == nil, errors.Is(b.err, errRecalled):
+	case b.err == nil:
 		return nil
 	case errors.As(b.err, &tooLarge):
 		return problem.From(b.err)
@@ -129,15 +129,6 @@ func (b *requestBody) fault() error {
 		return errClientGone
 	}
 	return problem.New(problem.InvalidRequest, "the request body could not be read").Wrap(b.err)
-}
-
-// detach ends reading by the caller's own goroutine; what is left is the server's.
-func (b *requestBody) detach() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.done && b.err == nil {
-		b.err = errRecalled
-	}
 }
 
 // finished reports whether the body was read to its end.
