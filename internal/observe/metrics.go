@@ -51,6 +51,12 @@ func Histogram(reg prometheus.Registerer, name, help string, buckets []float64, 
 	return declare(reg, Metric{name, "histogram", help, labels}, prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels))
 }
 
+// Collect declares a metric whose samples c computes when they are asked for,
+// under the rules of Counter. c must describe m alone.
+func Collect(reg prometheus.Registerer, m Metric, c prometheus.Collector) {
+	declare(reg, m, c)
+}
+
 // Metric is a declared metric.
 type Metric struct {
 	Name   string

@@ -58,7 +58,7 @@ func undeclared(list []Metric, reg *prometheus.Registry) error {
 	var names []string
 	for d := range descs {
 		m := descName.FindStringSubmatch(d.String())
-		if m == nil || strings.HasPrefix(m[1], "go_") || strings.HasPrefix(m[1], "process_") {
+		if m == nil || strings.HasPrefix(m[1], "go_") || strings.HasPrefix(m[1], "process_") || strings.HasPrefix(m[1], "promhttp_") {
 			continue
 		}
 		if !slices.ContainsFunc(list, func(l Metric) bool { return l.Name == m[1] }) {
@@ -67,7 +67,7 @@ func undeclared(list []Metric, reg *prometheus.Registry) error {
 	}
 	if len(names) > 0 {
 		slices.Sort(names)
-		return fmt.Errorf("observe: metrics registered without observe.Counter, Gauge, GaugeFunc or Histogram: %s", strings.Join(slices.Compact(names), ", "))
+		return fmt.Errorf("observe: metrics registered without observe.Counter, Gauge, GaugeFunc, Histogram or Collect: %s", strings.Join(slices.Compact(names), ", "))
 	}
 	return nil
 }

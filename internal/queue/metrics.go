@@ -36,9 +36,7 @@ func newMetrics(q *Queue, reg prometheus.Registerer) *metrics {
 		duration: observe.Histogram(reg, "landline_queue_work_duration_seconds", "Time one attempt took.", workBuckets, "kind"),
 		pickup:   observe.Histogram(reg, "landline_queue_pickup_seconds", "Time from when a job was due to its first attempt.", pickupBuckets, "lane"),
 	}
-	if err := reg.Register(&depth{q: q}); err != nil {
-		q.log.Debug("the queue's depth is exported by an earlier queue on the same registry", "error", err)
-	}
+	observe.Collect(reg, observe.Metric{Name: depthName, Type: "gauge", Help: depthHelp, Labels: depthLabels}, &depth{q: q})
 	return m
 }
 
@@ -47,8 +45,15 @@ func (m *metrics) done(kind, outcome string, took time.Duration) {
 	m.duration.WithLabelValues(kind).Observe(took.Seconds())
 }
 
-var depthDesc = prometheus.NewDesc("landline_queue_jobs",
-	"Jobs of the whole cluster by lane and state, counted at most every 15 s; finished jobs are not counted.", []string{"lane", "state"}, nil)
+const (
+	depthName = "landline_queue_jobs"
+	depthHelp = "Jobs of the whole cluster by lane and state, counted at most every 15 s; finished jobs are not counted."
+)
+
+var (
+	depthLabels = []string{"lane", "state"}
+	depthDesc   = prometheus.NewDesc(depthName, depthHelp, depthLabels, nil)
+)
 
 const depthEvery = 15 * time.Second
 

@@ -144,6 +144,10 @@ func (c *preparedConn) Close() error {
 // schema changes, pragmas and scripts.
 func worthKeeping(text string) bool {
 	text = strings.TrimSpace(text)
+	for strings.HasPrefix(text, "--") { // generated statements begin with their name
+		_, rest, _ := strings.Cut(text, "\n")
+		text = strings.TrimSpace(rest)
+	}
 	if strings.Contains(text, ";") { // a script, or text that holds one: not worth telling apart
 		return false
 	}
