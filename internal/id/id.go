@@ -56,7 +56,7 @@ func next(ms int64) (u [16]byte) {
 	}
 	ms, seq := last.ms, last.seq
 	last.Unlock()
-	binary.BigEndian.PutUint64(u[:8], uint64(ms)<<16|0x7000|uint64(seq))
+	binary.BigEndian.PutUint64(u[:8], uint64(ms)<<16|0x7000|uint64(seq)) // #nosec G115 -- Unix milliseconds are positive
 	u[8] = u[8]&0x3f | 0x80
 	return u
 }

@@ -51,7 +51,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 			if err := s.revocations.poll(ctx); err != nil {
 				return fmt.Errorf("identity: read the revoked sessions: %w", err)
 			}
-			ctx, stop = context.WithCancel(ctx)
+			ctx, stop = context.WithCancel(ctx) // #nosec G118 -- Stop calls it
 			running.Go(func() { s.revocations.run(ctx) })
 			return nil
 		},

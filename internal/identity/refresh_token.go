@@ -68,7 +68,7 @@ func parseRefreshToken(s string) (t refreshToken, ok bool) {
 
 func formatRefreshToken(t refreshToken) string {
 	raw := make([]byte, 4, 4+refreshMAC)
-	binary.BigEndian.PutUint32(raw, uint32(t.version))
+	binary.BigEndian.PutUint32(raw, uint32(t.version)) // #nosec G115 -- key versions are small and positive
 	raw = append(raw, t.mac[:]...)
 	return refreshPrefix + t.session + "." + strconv.FormatInt(t.counter, 10) + "." + base64.RawURLEncoding.EncodeToString(raw)
 }

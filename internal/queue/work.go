@@ -152,7 +152,7 @@ func (b backoff) NextRetry(job *rivertype.JobRow) time.Time {
 	if d, ok := b.q.retryAfter.LoadAndDelete(job.ID); ok {
 		return time.Now().UTC().Add(d.(time.Duration))
 	}
-	return time.Now().UTC().Add(delay(job.Attempt, rand.Float64()))
+	return time.Now().UTC().Add(delay(job.Attempt, rand.Float64())) // #nosec G404 -- jitter, not a secret
 }
 
 // delay is the pause after the given failed attempt; random is in [0, 1).

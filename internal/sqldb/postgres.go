@@ -114,7 +114,7 @@ func (c *ownCommit) write(ctx context.Context, fn func(context.Context, *Tx) err
 		if attempt == maxAttempts || time.Since(start) > c.timeout {
 			return fmt.Errorf("%w: lost against other writes %d times: %w", ErrBusy, attempt, err)
 		}
-		pause := time.NewTimer(rand.N(min(maxPause, time.Millisecond<<min(attempt, 10))))
+		pause := time.NewTimer(rand.N(min(maxPause, time.Millisecond<<min(attempt, 10)))) // #nosec G404 -- jitter, not a secret
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

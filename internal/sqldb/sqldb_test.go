@@ -29,8 +29,6 @@ CREATE TABLE part (
 );
 `)}}}
 
-type opener = func(t *testing.T, m ...sqldb.Migrations) *sqldb.DB
-
 func insert(id string) func(context.Context, *sqldb.Tx) error {
 	return func(ctx context.Context, tx *sqldb.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO thing (id) VALUES ($1)`, id)

@@ -56,7 +56,8 @@ func TestADatabaseGoesWithItsTest(t *testing.T) {
 }
 
 func TestRedisPrefixesDiffer(t *testing.T) {
-	if testkit.Redis(t) == "" || testkit.RedisPrefix(t) == testkit.RedisPrefix(t) {
+	first, second := testkit.RedisPrefix(t), testkit.RedisPrefix(t)
+	if testkit.Redis(t) == "" || first == second {
 		t.Error("two tests would share keys")
 	}
 }

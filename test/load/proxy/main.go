@@ -131,7 +131,7 @@ features:
     routes: [{match: "GET /v1/everything", upstream: team, path: "/"}]
     timeout: 2s
     breaker: {}
-    rate_limit: [{key: installation, limit: 1000000000, window: 1m, burst: 1000000000}]
+    rate_limit: [{key: installation, limit: 1000000, window: 10s, burst: 1000000}]
 `
 
 func measure(binary string, rounds int, duration time.Duration, connections int) (err error) {
