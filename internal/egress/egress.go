@@ -167,6 +167,10 @@ func (t *transport) CloseIdleConnections() { t.base.CloseIdleConnections() }
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	start := time.Now()
 	resp, err := t.send(r)
+	// The client's own timer may cancel a moment before the context's deadline ends it: both are a timeout.
+	if deadline, ok := r.Context().Deadline(); err != nil && ok && !time.Now().Before(deadline) {
+		err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	}
 	t.metrics.observe(t.options.Name, resp, err, time.Since(start))
 	if errors.Is(err, ErrBlocked) {
 		t.options.Log.WarnContext(r.Context(), "an outgoing call was blocked", "client", t.options.Name, "host", r.URL.Host, "error", err)
