@@ -28,6 +28,7 @@ type node struct {
 	text    string // of a scalar, after expansion
 	source  string // of a scalar, as written
 	expr    expr
+	file    string
 	line    int
 	col     int
 	items   []*node
@@ -39,6 +40,7 @@ type node struct {
 
 type entry struct {
 	key       string
+	file      string
 	line, col int
 	value     *node
 	merged    bool
@@ -98,7 +100,7 @@ type builder struct {
 func (b *builder) bad(t *token.Token, p *path, hint, format string, args ...any) *node {
 	line, col := position(t)
 	b.l.fault(line, col, p, hint, format, args...)
-	return &node{kind: kindBad, line: line, col: col, size: 1, depth: 1}
+	return &node{kind: kindBad, file: b.l.file, line: line, col: col, size: 1, depth: 1}
 }
 
 func position(t *token.Token) (line, col int) {
@@ -130,13 +132,13 @@ func (b *builder) value(n ast.Node, p *path) *node {
 		return b.bounded(b.list(x, p), p)
 	case *ast.LiteralNode:
 		line, col := position(x.Start)
-		return b.scalar(&node{kind: kindText, text: x.Value.Value, line: line, col: col}, p)
+		return b.scalar(&node{kind: kindText, text: x.Value.Value, file: b.l.file, line: line, col: col}, p)
 	case *ast.TagNode:
 		return b.bad(x.GetToken(), p, "remove the tag; types come from the key", "tags such as !!str are not used in this file")
 	case ast.ScalarNode:
 		t := n.GetToken()
 		line, col := position(t)
-		v := &node{kind: kindText, text: t.Value, line: line, col: col}
+		v := &node{kind: kindText, text: t.Value, file: b.l.file, line: line, col: col}
 		switch t.Type {
 		case token.SingleQuoteType, token.DoubleQuoteType:
 		case token.ImplicitNullType:
@@ -188,7 +190,7 @@ func (b *builder) bounded(n *node, p *path) *node {
 	default:
 		return n
 	}
-	return &node{kind: kindBad, line: n.line, col: n.col, size: 1, depth: 1}
+	return &node{kind: kindBad, file: n.file, line: n.line, col: n.col, size: 1, depth: 1}
 }
 
 func (n *node) grow(child *node) {
@@ -198,7 +200,7 @@ func (n *node) grow(child *node) {
 
 func (b *builder) list(x *ast.SequenceNode, p *path) *node {
 	line, col := position(x.Start)
-	n := &node{kind: kindList, line: line, col: col, size: 1, depth: 1, items: make([]*node, 0, len(x.Values))}
+	n := &node{kind: kindList, file: b.l.file, line: line, col: col, size: 1, depth: 1, items: make([]*node, 0, len(x.Values))}
 	for i, item := range x.Values {
 		v := b.value(item, p.item(i))
 		n.items = append(n.items, v)
@@ -208,7 +210,7 @@ func (b *builder) list(x *ast.SequenceNode, p *path) *node {
 }
 
 func (b *builder) mapping(values []*ast.MappingValueNode, start *token.Token, p *path) *node {
-	n := &node{kind: kindMap, size: 1, depth: 1, entries: make([]entry, 0, len(values))}
+	n := &node{kind: kindMap, file: b.l.file, size: 1, depth: 1, entries: make([]entry, 0, len(values))}
 	n.line, n.col = position(start)
 	if len(values) > 0 && start.Type != token.MappingStartType {
 		n.line, n.col = position(values[0].Key.GetToken()) // the parser gives the colon
@@ -232,7 +234,7 @@ func (b *builder) mapping(values []*ast.MappingValueNode, start *token.Token, p 
 		}
 		seen[key] = len(n.entries)
 		v := b.value(kv.Value, p.child(key))
-		n.entries = append(n.entries, entry{key: key, line: line, col: col, value: v})
+		n.entries = append(n.entries, entry{key: key, file: b.l.file, line: line, col: col, value: v})
 		n.grow(v)
 	}
 	for i, kv := range merges {

@@ -16,7 +16,9 @@ import (
 func Commented(w io.Writer, sections []Section) error {
 	c := &commenter{ts: newTypes()}
 	c.out.WriteString("# Configuration of Landline. A key that begins with # has the value shown unless\n" +
-		"# you remove the # and write another. Check the file with: landline config check\n")
+		"# you remove the # and write another. Check the file with: landline config check\n" +
+		"#\n# More files can be read with include: [\"features/*.yaml\", \"teams/*/landline.yaml\"],\n" +
+		"# and landline.production.yaml on top of this one with --env production.\n")
 	for _, s := range sections {
 		v := reflect.ValueOf(s.Ptr)
 		if v.Kind() != reflect.Pointer || v.IsNil() {

@@ -17,6 +17,12 @@ const (
 	maxNodes   = 500_000 // values, aliases counted wherever they are used
 	maxMerged  = 200_000 // entries that merge keys add
 	maxFaults  = 1000
+
+	maxFiles    = 5000     // files of one configuration
+	maxAllFiles = 64 << 20 // bytes of them together
+	maxAllNodes = 2 * maxNodes
+	maxIncludes = 100 // patterns of one include list
+	maxNesting  = 8   // includes within includes
 )
 
 // Section is one top-level key of the configuration file, owned by one package.
@@ -28,16 +34,24 @@ type Section struct {
 	Check      func(v *Validator) // after everything was decoded; may read the structs of other sections
 }
 
-// Env is where ${NAME} and ${file:path} are read from. A nil Lookup knows no
-// variable. A nil ReadFile reads no file.
+// Env is where ${NAME}, ${file:path} and included files are read from. A nil
+// Lookup knows no variable. A nil ReadFile reads no file.
 type Env struct {
 	Lookup   func(name string) (string, bool)
 	ReadFile func(path string) ([]byte, error)
+	Glob     func(pattern string) ([]string, error) // as filepath.Glob; nil: include takes no wildcards
+	Real     func(path string) (string, error)      // path without symbolic links; nil: there are none
+
+	// Overlay is the environment whose overlay files are read as well:
+	// landline.production.yaml for "production". "" reads none.
+	Overlay string
 }
 
 // SystemEnv is the environment of the process and its files. It reads at most
 // a little more than a configuration file may have.
-func SystemEnv() Env { return Env{Lookup: os.LookupEnv, ReadFile: readBounded} }
+func SystemEnv() Env {
+	return Env{Lookup: os.LookupEnv, ReadFile: readBounded, Glob: filepath.Glob, Real: filepath.EvalSymlinks}
+}
 
 func readBounded(path string) (data []byte, err error) {
 	f, err := os.Open(path) // #nosec G304 -- reading the files that the operator names is the purpose
@@ -51,35 +65,47 @@ func readBounded(path string) (data []byte, err error) {
 // Load reads the file at path into the sections, see LoadBytes. Its error is
 // Faults, or says why the file could not be read and what to do.
 func Load(path string, sections []Section, env Env) error {
+	_, err := Read(path, sections, env)
+	return err
+}
+
+// Read is Load, and tells where every value was written.
+func Read(path string, sections []Section, env Env) (*Source, error) {
 	if env.ReadFile == nil {
-		return fmt.Errorf("config: cannot read %s: no access to files", path)
+		return nil, fmt.Errorf("config: cannot read %s: no access to files", path)
 	}
 	data, err := env.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("config: %s does not exist; write one with `landline init`, or name another file with --config: %w", path, err)
+		return nil, fmt.Errorf("config: %s does not exist; write one with `landline init`, or name another file with --config: %w", path, err)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("config: %s may not be read by this user; change its owner or mode: %w", path, err)
+		return nil, fmt.Errorf("config: %s may not be read by this user; change its owner or mode: %w", path, err)
 	case err != nil:
-		return fmt.Errorf("config: cannot read %s; check that it is a file, and the disk: %w", path, err)
+		return nil, fmt.Errorf("config: cannot read %s; check that it is a file, and the disk: %w", path, err)
 	}
-	return LoadBytes(path, data, sections, env)
+	return ReadBytes(path, data, sections, env)
 }
 
-// LoadBytes reads data into the sections. name is the file's name for faults
-// and the base of relative ${file:…} paths. The error is Faults; any other
-// error is a mistake in the sections themselves.
+// LoadBytes reads data, and what it includes, into the sections. name is the
+// file's name for faults and the base of relative paths. The error is Faults;
+// any other error is a mistake in the sections themselves.
 //
 // The structs hold the new values while the checks run, and get their old
 // values back when there is a fault: nobody else may read them meanwhile.
 func LoadBytes(name string, data []byte, sections []Section, env Env) error {
+	_, err := ReadBytes(name, data, sections, env)
+	return err
+}
+
+// ReadBytes is LoadBytes, and tells where every value was written.
+func ReadBytes(name string, data []byte, sections []Section, env Env) (*Source, error) {
 	l := newLoader(name, env)
 	if err := l.vetSections(sections); err != nil {
-		return err
+		return nil, err
 	}
-	root, ok := l.parse(data)
-	if !ok {
-		return l.result()
+	root, whole := l.readTree(name, data)
+	if root == nil {
+		return nil, l.result()
 	}
 	loaded := false
 	undo := make([]func(), 0, len(sections))
@@ -98,17 +124,20 @@ func LoadBytes(name string, data []byte, sections []Section, env Env) error {
 		target.Set(clone(target))
 	}
 	l.decodeRoot(root, sections)
-	l.checkSections(root, sections)
+	if whole { // else checks would complain of what only could not be read
+		l.checkSections(root, sections)
+	}
 	if err := l.result(); err != nil {
-		return err
+		return nil, err
 	}
 	loaded = true
-	return nil
+	return &Source{Files: l.files, root: root}, nil
 }
 
 // loader is the state of one LoadBytes.
 type loader struct {
-	file    string
+	file    string   // that is being parsed
+	files   []string // in the order in which they were read
 	env     Env
 	types   *types
 	faults  Faults
@@ -127,14 +156,19 @@ func newLoader(name string, env Env) *loader {
 
 func (l *loader) dir() string { return filepath.Dir(l.file) }
 
-// fault notes a mistake at a position.
+// fault notes a mistake in the file that is being parsed.
 func (l *loader) fault(line, col int, p *path, hint, format string, args ...any) {
+	l.faultAt(l.file, line, col, p, hint, format, args...)
+}
+
+// faultAt notes a mistake at a position.
+func (l *loader) faultAt(file string, line, col int, p *path, hint, format string, args ...any) {
 	if len(l.faults) >= maxFaults {
 		l.dropped++
 		return
 	}
 	l.faults = append(l.faults, Fault{
-		File: l.file, Line: max(line, 1), Col: max(col, 1), Path: p.String(),
+		File: file, Line: max(line, 1), Col: max(col, 1), Path: p.String(),
 		Message: oneLine(fmt.Sprintf(format, args...)), Hint: oneLine(hint),
 	})
 }
@@ -156,10 +190,14 @@ func (l *loader) result() error {
 	if len(l.faults) == 0 {
 		return nil
 	}
-	l.faults.sort()
+	order := make(map[string]int, len(l.files))
+	for i, file := range l.files {
+		order[file] = i
+	}
+	l.faults.sort(order)
 	if l.dropped > 0 {
 		last := l.faults[len(l.faults)-1]
-		l.faults = append(l.faults, Fault{File: l.file, Line: last.Line, Col: last.Col,
+		l.faults = append(l.faults, Fault{File: last.File, Line: last.Line, Col: last.Col,
 			Message: fmt.Sprintf("%d more faults are not listed", l.dropped), Hint: "repair these first"})
 	}
 	return l.faults
@@ -169,8 +207,8 @@ func (l *loader) result() error {
 func (l *loader) vetSections(sections []Section) error {
 	seen := map[string]bool{}
 	for _, s := range sections {
-		if s.Key == "" || seen[s.Key] {
-			return fmt.Errorf("config: section key %q is empty or there twice", s.Key)
+		if s.Key == "" || s.Key == includeKey || seen[s.Key] {
+			return fmt.Errorf("config: section key %q is empty or there twice, or reserved", s.Key)
 		}
 		seen[s.Key] = true
 		v := reflect.ValueOf(s.Ptr)

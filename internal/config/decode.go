@@ -20,7 +20,7 @@ func (l *loader) decodeRoot(root *node, sections []Section) {
 	for _, e := range root.entries {
 		s, ok := byKey[e.key]
 		if !ok {
-			if !strings.HasPrefix(e.key, "x-") {
+			if e.key != includeKey && !strings.HasPrefix(e.key, "x-") {
 				l.unknown(e, nil, known)
 			}
 			continue
@@ -39,13 +39,13 @@ func (l *loader) unknown(e entry, p *path, known []string) string {
 	case len(known) > 0 && len(known) <= 20:
 		hint = "known keys: " + strings.Join(known, ", ")
 	}
-	l.fault(e.line, e.col, p.child(e.key), hint, "unknown key")
+	l.faultAt(e.file, e.line, e.col, p.child(e.key), hint, "unknown key")
 	return near
 }
 
 // wrong gives the fault of a value that has not the type it should.
 func (l *loader) wrong(n *node, p *path, hint, format string, args ...any) bool {
-	l.fault(n.line, n.col, p, hint, format, args...)
+	l.faultAt(n.file, n.line, n.col, p, hint, format, args...)
 	l.fail(p)
 	return false
 }
@@ -143,7 +143,7 @@ func (l *loader) decodeShort(n *node, v reflect.Value, p *path) bool {
 			ok = false
 			return errReported
 		}
-		l.short = append(l.short, shortCheck{target.Elem(), &Validator{l: l, n: n, line: n.line, col: n.col, path: p}})
+		l.short = append(l.short, shortCheck{target.Elem(), &Validator{l: l, n: n, file: n.file, line: n.line, col: n.col, path: p}})
 		return nil
 	})
 	switch {
@@ -199,11 +199,11 @@ func (l *loader) required(n *node, v reflect.Value, p *path, f *field) bool {
 	}
 	switch {
 	case !written:
-		l.fault(n.line, n.col, at, hint, "the key is missing")
+		l.faultAt(n.file, n.line, n.col, at, hint, "the key is missing")
 	case l.tainted[at.String()]:
 		return false
 	case e.value.kind == kindNull || isEmpty(v):
-		l.fault(e.value.line, e.value.col, at, hint, "it must not be empty")
+		l.faultAt(e.value.file, e.value.line, e.value.col, at, hint, "it must not be empty")
 	default:
 		return true
 	}

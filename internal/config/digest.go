@@ -60,7 +60,12 @@ func Changed(a, b Section) ([]string, error) {
 	return changed, nil
 }
 
-type leaf struct{ path, value string }
+type leaf struct {
+	path, value string
+	shown       string // value, secrets redacted
+	secret      bool
+	element     string // path of the outermost mapping entry that it is in, "" for none
+}
 
 // flatten lists the leaves of a section: structs in the order of their fields,
 // mappings sorted by key. An empty list or mapping and a nil pointer are leaves.
@@ -69,45 +74,67 @@ func flatten(s Section) ([]leaf, error) {
 	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return nil, fmt.Errorf("config: section %s: Ptr must be a pointer", s.Key)
 	}
-	var out []leaf
-	ts := newTypes()
-	var walk func(v reflect.Value, p *path) error
-	walk = func(v reflect.Value, p *path) error {
-		switch t := v.Type(); {
-		case t.Kind() == reflect.Pointer:
-			if !v.IsNil() {
-				return walk(v.Elem(), p)
-			}
-			out = append(out, leaf{p.String(), "null"})
-		case ts.isLeaf(t):
-			text, err := leafText(v, Secret.Reveal)
-			if err != nil {
+	f := flattener{ts: newTypes()}
+	err := f.walk(v.Elem(), (*path)(nil).child(s.Key), "")
+	return f.out, err
+}
+
+type flattener struct {
+	ts  *types
+	out []leaf
+}
+
+func (f *flattener) plain(p *path, text, element string) {
+	f.out = append(f.out, leaf{path: p.String(), value: text, shown: text, element: element})
+}
+
+func (f *flattener) walk(v reflect.Value, p *path, element string) error {
+	switch t := v.Type(); {
+	case t.Kind() == reflect.Pointer:
+		if !v.IsNil() {
+			return f.walk(v.Elem(), p, element)
+		}
+		f.plain(p, "null", element)
+	case f.ts.isLeaf(t):
+		return f.leaf(v, p, element)
+	case t.Kind() == reflect.Struct:
+		for _, field := range f.ts.structure(t).fields {
+			if err := f.walk(v.FieldByIndex(field.index), p.child(field.name), element); err != nil {
 				return err
 			}
-			out = append(out, leaf{p.String(), text})
-		case t.Kind() == reflect.Struct:
-			for _, f := range ts.structure(t).fields {
-				if err := walk(v.FieldByIndex(f.index), p.child(f.name)); err != nil {
-					return err
-				}
+		}
+	case v.Len() == 0:
+		f.plain(p, "empty", element)
+	case t.Kind() == reflect.Map:
+		for _, k := range sortedKeys(v) {
+			at, inner := p.child(k.String()), element
+			if inner == "" {
+				inner = at.String()
 			}
-		case v.Len() == 0:
-			out = append(out, leaf{p.String(), "empty"})
-		case t.Kind() == reflect.Map:
-			for _, k := range sortedKeys(v) {
-				if err := walk(v.MapIndex(k), p.child(k.String())); err != nil {
-					return err
-				}
-			}
-		default:
-			for i := range v.Len() {
-				if err := walk(v.Index(i), p.item(i)); err != nil {
-					return err
-				}
+			if err := f.walk(v.MapIndex(k), at, inner); err != nil {
+				return err
 			}
 		}
-		return nil
+	default:
+		for i := range v.Len() {
+			if err := f.walk(v.Index(i), p.item(i), element); err != nil {
+				return err
+			}
+		}
 	}
-	err := walk(v.Elem(), (*path)(nil).child(s.Key))
-	return out, err
+	return nil
+}
+
+func (f *flattener) leaf(v reflect.Value, p *path, element string) error {
+	value, err := leafText(v, Secret.Reveal)
+	if err != nil {
+		return err
+	}
+	l := leaf{path: p.String(), value: value, shown: value, element: element}
+	if secret, ok := v.Interface().(Secret); ok {
+		l.secret = true
+		l.shown = hide(secret)
+	}
+	f.out = append(f.out, l)
+	return nil
 }

@@ -11,8 +11,9 @@
 //   - The text of a Secret appears in no fault, error, page or printed
 //     configuration, and neither does any text that came from the environment
 //     or a file when a value is refused.
-//   - Work is bounded: 4 MiB, 64 levels, 500,000 values with aliases counted
-//     wherever they are used, 64 KiB for a value from outside.
+//   - Work is bounded: 4 MiB, 64 levels, 500,000 values a file with aliases
+//     counted wherever they are used, 64 KiB for a value from outside; 5,000
+//     files, 64 MiB and 1,000,000 values in all.
 //
 // What it does not: it does not notice that a file changed, and it keeps no
 // values of its own. A section's struct must hold its defaults when Load is
@@ -34,6 +35,26 @@
 //
 // A Secret must be one whole expression without a default text of its own;
 // ${NAME:-} makes it optional.
+//
+// # More files
+//
+// include is a list of paths relative to the file that it stands in, with the
+// wildcards *, ? and [ab]. They may not lead out of the folder of the first
+// file, by .. or by a link; an absolute path may, because it is meant. Files are
+// parts of one configuration: the keys of a section may stand in any of them,
+// but each in one; what two files write is a fault that names both places. A
+// file is read once; one that includes itself is a fault. Anchors and "x-" keys
+// belong to their file.
+//
+// With Env.Overlay = "production", x.production.yaml is read on top of x.yaml
+// for every file that is read, and must be there for the first. Overlays are
+// joined in the same way, then merged into the rest: mappings key by key, null
+// removes what is written below, lists and scalars replace. A wildcard does not
+// take overlays for parts; it takes those of the environment for overlays.
+//
+// Faults point into the file in which the value was written. When a file could
+// not be read at all, the faults that follow from that are left out: checks run
+// on a whole configuration only.
 //
 // # The structs
 //

@@ -31,7 +31,7 @@ func (l *loader) parse(data []byte) (root *node, ok bool) {
 	if !ok {
 		return nil, false
 	}
-	empty := &node{kind: kindMap, line: 1, col: 1}
+	empty := &node{kind: kindMap, file: l.file, line: 1, col: 1}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil {
 		return empty, true
 	}

@@ -18,7 +18,9 @@ func Reference(w io.Writer, sections []Section) error {
 		"Durations are written `800ms`, `15m`, `30d`; sizes `256KiB`, `10MiB`. In any value, `${NAME}` is an\n" +
 		"environment variable, `${NAME:-default}` one with a default, `${file:path}` the text of a file\n" +
 		"relative to the configuration file; `$${` gives the two characters `${`. A secret must be one such\n" +
-		"expression.\n")
+		"expression.\n\n" +
+		"`include: [\"features/*.yaml\"]` reads further files, and `--env production` (or `LANDLINE_ENV`) reads\n" +
+		"`landline.production.yaml` on top: mappings merge, lists replace, `null` removes.\n")
 	for _, s := range sections {
 		v := reflect.ValueOf(s.Ptr)
 		if v.Kind() != reflect.Pointer || v.IsNil() {

@@ -11,7 +11,8 @@ type Checker interface{ Check(v *Validator) }
 type Validator struct {
 	l    *loader
 	n    *node // nil when nothing is written here
-	line int   // of the key, or of the nearest parent that is written
+	file string
+	line int // of the key, or of the nearest parent that is written
 	col  int
 	path *path
 }
@@ -30,7 +31,7 @@ func (v *Validator) At(path ...any) *Validator {
 				at.n = nil
 				continue
 			}
-			at.n, at.line, at.col = e.value, e.line, e.col
+			at.n, at.file, at.line, at.col = e.value, e.file, e.line, e.col
 		case int:
 			at.path = at.path.item(s)
 			if at.n == nil || at.n.kind != kindList || s < 0 || s >= len(at.n.items) {
@@ -38,7 +39,7 @@ func (v *Validator) At(path ...any) *Validator {
 				continue
 			}
 			at.n = at.n.items[s]
-			at.line, at.col = at.n.line, at.n.col
+			at.file, at.line, at.col = at.n.file, at.n.line, at.n.col
 		default:
 			panic("config: Validator.At takes keys (string) and indexes (int)")
 		}
@@ -58,7 +59,7 @@ func (v *Validator) Fault(hint, format string, args ...any) {
 			return
 		}
 	}
-	v.l.fault(v.line, v.col, v.path, hint, format, args...)
+	v.l.faultAt(v.file, v.line, v.col, v.path, hint, format, args...)
 }
 
 // Has reports whether the value at this place is written in the file, and not
@@ -86,7 +87,7 @@ type shortCheck struct {
 }
 
 func (l *loader) checkSections(root *node, sections []Section) {
-	top := &Validator{l: l, n: root, line: root.line, col: root.col}
+	top := &Validator{l: l, n: root, file: root.file, line: root.line, col: root.col}
 	for _, s := range sections {
 		at := top.At(s.Key)
 		l.check(reflect.ValueOf(s.Ptr).Elem(), at)
