@@ -72,6 +72,9 @@ func TestCommentedReads(t *testing.T) {
 	})
 	want := `# Configuration of Landline. A key that begins with # has the value shown unless
 # you remove the # and write another. Check the file with: landline config check
+#
+# More files can be read with include: ["features/*.yaml", "teams/*/landline.yaml"],
+# and landline.production.yaml on top of this one with --env production.
 
 # development or production. A change needs a restart.
 #profile: development
