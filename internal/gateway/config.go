@@ -12,6 +12,8 @@ type Settings struct {
 	Limits    LimitsConfig
 	Upstreams map[string]*UpstreamConfig
 	Features  map[string]*FeatureConfig
+	CORS      CORSConfig
+	Versions  VersionsConfig
 }
 
 // DefaultSettings returns the settings of an empty file.
@@ -28,6 +30,7 @@ func DefaultSettings() *Settings {
 		},
 		Upstreams: map[string]*UpstreamConfig{},
 		Features:  map[string]*FeatureConfig{},
+		Versions:  VersionsConfig{Header: DefaultVersionHeader},
 	}
 }
 
@@ -97,6 +100,8 @@ type FeatureConfig struct {
 	Idempotency  *IdempotencyConfig `yaml:"idempotency" doc:"Makes writes safe to repeat with an Idempotency-Key. Default: off."`
 	Breaker      *BreakerConfig     `yaml:"breaker" doc:"Stops asking a target that keeps failing this feature. Default: off; {} takes the defaults below."`
 	Fallback     *FallbackConfig    `yaml:"fallback" doc:"Stock answer when the feature fails. Default: off."`
+	CORS         *CORSConfig        `yaml:"cors" doc:"Web pages that may call the feature, instead of the file's own cors. {} allows none."`
+	Headers      *HeadersConfig     `yaml:"headers" doc:"Rules for request and response headers. Default: none."`
 }
 
 // Gateway-wide defaults of a feature's policy, used where neither the file nor
@@ -109,6 +114,7 @@ const (
 // RouteConfig is one route of a feature.
 type RouteConfig struct {
 	Match    string `yaml:"match" doc:"Method and path; without a method any. {name} stands for one segment, {name...} at the end for the rest. The most specific route wins." example:"GET /v1/flights/{id}/status"`
+	Version  string `yaml:"version" doc:"API version that a request must name in a header (see versions) to get this route; routes that differ in it may share a match." example:"v2"`
 	Upstream string `yaml:"upstream" doc:"Which upstream answers." example:"flights"`
 	Path     string `yaml:"path" doc:"Path at the upstream, made of match's wildcards. Default: the path of the request. The query is passed on as it is." example:"/internal/status/{id}"`
 }
@@ -147,6 +153,8 @@ func Sections(s *Settings) []config.Section {
 	check := &checker{settings: s}
 	return []config.Section{
 		{Key: "limits", Ptr: &s.Limits, Doc: "Guards of the public listener.", Check: check.limits},
+		{Key: "cors", Ptr: &s.CORS, Doc: "Web pages that may call; a feature may have its own.", Reloadable: true, Check: func(v *config.Validator) { checkCORS(v, &s.CORS) }},
+		{Key: "versions", Ptr: &s.Versions, Doc: "How a request names an API version that its path does not.", Reloadable: true, Check: check.versions},
 		{Key: "upstreams", Ptr: &s.Upstreams, Doc: "Services of the team behind the gateway.", Reloadable: true, Check: check.upstreams},
 		{Key: "features", Ptr: &s.Features, Doc: "What the apps use: routes and policy of each feature.", Reloadable: true, Check: check.features},
 	}

@@ -145,7 +145,8 @@ func (c *checker) route(v *config.Validator, name string, r RouteConfig, seen *r
 	if path := p.path(); path == "/healthz" || path == "/readyz" {
 		v.At("match").Fault("choose another path", "%s is the gateway's own", path)
 	}
-	rt := &Route{Feature: name, Match: r.Match, Method: p.method, pattern: p}
+	checkVersion(v.At("version"), r.Version, p)
+	rt := &Route{Feature: name, Match: r.Match, Method: p.method, Version: r.Version, pattern: p}
 	if err := seen.add(rt); err != nil {
 		v.At("match").Fault("the first is kept; remove or change this one", "%s", err)
 	}
@@ -176,6 +177,15 @@ func (c *checker) policy(v *config.Validator, f *FeatureConfig) {
 			if there {
 				v.At(key).Fault("give the feature routes, or remove "+key, "a feature without routes changes a built-in one, which has no %s to set", key)
 			}
+		}
+	}
+	if f.CORS != nil {
+		checkCORS(v.At("cors"), f.CORS)
+	}
+	if f.Headers != nil {
+		checkHeaders(v.At("headers"), f.Headers)
+		if r := f.Headers.Request; len(f.Routes) == 0 && len(r.Remove)+len(r.Set)+len(r.SetSecret)+len(r.Add) > 0 {
+			v.At("headers", "request").Fault("remove it", "a built-in feature has no service behind it to send headers to")
 		}
 	}
 	if f.Breaker != nil {

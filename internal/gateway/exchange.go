@@ -32,13 +32,13 @@ type Exchange struct {
 	ParentSpanID string // "" when the client sent none
 	Sampled      bool   // our decision on the trace, told to the upstream
 
-	Degraded   string        // "" | "fallback" | "stale"
-	Upstream   string        // name of the upstream that was asked, "" if none
-	Target     string        // name of its target
-	UpstreamMS time.Duration // time the upstream took to its response header
-	Sent       bool          // the request may have reached the upstream: its effect is possible
-	ErrorCode  string        // problem code of the answer, "" if none
-	Cause      error         // what failed where a stock answer hid it; for the log
+	Degraded     string        // "" | "fallback" | "stale"
+	Upstream     string        // name of the upstream that was asked, "" if none
+	Target       string        // name of its target
+	UpstreamTook time.Duration // time the upstream took to its response header
+	Sent         bool          // the request may have reached the upstream: its effect is possible
+	ErrorCode    string        // problem code of the answer, "" if none
+	Cause        error         // what failed where a stock answer hid it; for the log
 
 	params  [maxParams]string // backing of Params
 	path    string            // escaped path in the form that routes are compared in
@@ -52,6 +52,9 @@ type Exchange struct {
 	status    int           // what the upstream answered, 0 if it did not
 	breaker   *breaker      // holds permit until the outcome is known
 	permit    uint64
-	stock5xx  bool      // a 5xx of the upstream becomes an error, for the fallback stage
-	countdown countdown // what is left of the feature's timeout
+	stock5xx  bool        // a 5xx of the upstream becomes an error, for the fallback stage
+	secure    bool        // the client came over TLS, to us or to a trusted proxy
+	origin    string      // Origin of a page that calls
+	edits     headerEdits // what stages do to the final answer's header
+	countdown countdown   // what is left of the feature's timeout
 }

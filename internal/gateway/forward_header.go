@@ -115,6 +115,12 @@ func (g *Gateway) outgoingHeader(x *Exchange, r *http.Request, up *upstream, upg
 		}
 		h["Landline-Identity"] = []string{token}
 	}
+	if x.Route.Version != "" {
+		h[x.Route.versions.header] = []string{x.Route.Version}
+	}
+	if rules := x.Route.headers; rules != nil {
+		rules.request.apply(x, h)
+	}
 	return h, nil
 }
 

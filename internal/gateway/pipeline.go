@@ -12,8 +12,13 @@ func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
 		abortStage(o, rt),
 		traceStage(o, g.metrics, rt),
 		recoverStage(o, rt), // inside, so that traces, metrics and the access log see a panic as the error it is
-		clientStage(o, g.metrics, rt),
 	}
+	answer, err := g.answerStages(rt)
+	if err != nil {
+		return nil, err
+	}
+	stages = append(stages, answer...)
+	stages = append(stages, clientStage(o, g.metrics, rt))
 	if len(p.RateLimit) > 0 {
 		limit, err := limitStage(o, g.limits, rt)
 		if err != nil {
@@ -42,11 +47,15 @@ func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
 // composeRefusal is the short way of a request that no route takes.
 func (g *Gateway) composeRefusal(rt *Route) Handler {
 	o := &g.options
-	return chain([]Stage{
+	stages := []Stage{
 		abortStage(o, rt),
 		traceStage(o, g.metrics, rt),
 		recoverStage(o, rt),
-	}, refuse)
+	}
+	if rt.cors != nil { // so that pages can read the problem
+		stages = append(stages, corsStage(rt.cors))
+	}
+	return chain(stages, refuse)
 }
 
 // destination is where a route's way ends.

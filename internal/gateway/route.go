@@ -13,6 +13,7 @@ type Route struct {
 	Match      string          // as configured: "GET /v1/flights/{id}/status"
 	Method     string          // "" = any
 	APIVersion string          // "v1" of "/v1/…", "" if the path has none
+	Version    string          // what a header must name where the path does not, "" = the path alone decides
 	ParamNames []string        // names of the path's wildcards, in order
 	Auth       module.Auth     // what the caller must have proven
 	Policy     *FeatureConfig  // complete: every default is filled in; never nil
@@ -21,8 +22,13 @@ type Route struct {
 	BuiltIn    bool            // a module's handler
 
 	pattern pattern
-	feature *feature
-	handler Handler // the composed pipeline
+	headers *headerRules // nil = none
+	cors    *cors        // nil = none
+
+	versions versions // how its version is named
+	variants []*Route // all that share method and path, itself included; nil without versions
+	feature  *feature
+	handler  Handler // the composed pipeline
 }
 
 // NoFeature is the feature name of requests that no route matched.

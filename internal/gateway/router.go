@@ -52,11 +52,32 @@ func (rt *router) add(r *Route) error {
 func (rt *router) put(list *[]*Route, r *Route) error {
 	for _, other := range *list {
 		if other.Method == r.Method {
-			return &conflictError{r, other}
+			if err := other.share(r); err != nil {
+				return err
+			}
+			rt.count++
+			return nil
 		}
+	}
+	if r.Version != "" {
+		r.variants = []*Route{r}
 	}
 	*list = append(*list, r)
 	rt.count++
+	return nil
+}
+
+// share makes other a variant of r, which the router has at the same place.
+func (r *Route) share(other *Route) error {
+	for _, v := range r.variants {
+		if v.Version == other.Version {
+			return &conflictError{other, v}
+		}
+	}
+	if r.variants == nil || other.Version == "" {
+		return &conflictError{other, r}
+	}
+	r.variants = append(r.variants, other)
 	return nil
 }
 

@@ -72,14 +72,36 @@ func (t *table) route(x *Exchange, r *http.Request) *Route {
 		return t.refused
 	}
 	x.path = path
+	refused := t.refused
+	if isPreflight(r) {
+		if rt := t.router.find(r.Header["Access-Control-Request-Method"][0], path, &x.params); rt != nil && rt.cors != nil {
+			return rt
+		} else if rt != nil {
+			refused = t.silent // no page may call this route, whatever the file's own cors says
+		}
+	}
 	if r.Method != http.MethodTrace && r.Method != http.MethodConnect {
 		if rt := t.router.find(r.Method, path, &x.params); rt != nil {
-			x.Params = x.params[:len(rt.ParamNames)]
-			return rt
+			return t.negotiated(x, r, rt)
 		}
 	}
 	x.refusal = t.whyNot(r.Method, path)
-	return t.refused
+	return refused
+}
+
+// negotiated is rt, or the one of its variants whose version the request names.
+func (t *table) negotiated(x *Exchange, r *http.Request, rt *Route) *Route {
+	if rt.variants != nil {
+		chosen, err := t.versions.choose(r, rt.variants)
+		if err != nil {
+			t.versions.vary(x)
+			x.refusal = err
+			return t.refused
+		}
+		rt = chosen
+	}
+	x.Params = x.params[:len(rt.ParamNames)]
+	return rt
 }
 
 // whyNot says why no route takes the method and path.

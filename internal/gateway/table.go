@@ -23,6 +23,8 @@ type table struct {
 	upstreams map[string]*upstream
 	breakers  map[breakerKey]*breaker
 	refused   *Route
+	silent    *Route // refused without a word of CORS
+	versions  versions
 	openAPI   *huma.OpenAPI
 }
 
@@ -99,7 +101,7 @@ func retireUnused(t, kept *table) {
 
 // build makes a table; old may be nil.
 func (g *Gateway) build(s *Settings, modules []*module.Module, old *table) (*table, error) {
-	t := &table{settings: s, upstreams: map[string]*upstream{}, breakers: map[breakerKey]*breaker{}}
+	t := &table{settings: s, versions: newVersions(s.Versions), upstreams: map[string]*upstream{}, breakers: map[breakerKey]*breaker{}}
 	if old == nil {
 		old = &table{}
 	}
@@ -138,6 +140,10 @@ func (g *Gateway) build(s *Settings, modules []*module.Module, old *table) (*tab
 	carryInFlight(t, old)
 	t.refused = &Route{Feature: NoFeature, Auth: module.AuthNone, Policy: &FeatureConfig{}}
 	t.refused.Policy.fill()
+	silent := *t.refused
+	t.silent = &silent
+	t.silent.handler = g.composeRefusal(t.silent)
+	t.refused.cors = newCORS(&s.CORS, t.versions.header)
 	t.refused.handler = g.composeRefusal(t.refused)
 	return t, nil
 }
@@ -182,6 +188,9 @@ func (g *Gateway) addProxiedRoute(t, old *table, f *feature, rc RouteConfig) err
 	}
 	rt := newRoute(f, rc.Match, p)
 	rt.Auth, rt.Upstream = f.policy.Auth, rc.Upstream
+	if rc.Version != "" {
+		rt.Version, rt.APIVersion, rt.versions = rc.Version, rc.Version, t.versions
+	}
 	return g.finish(t, f, rt, destination{
 		handler:  g.forward(up, path),
 		upstream: up,
@@ -201,6 +210,7 @@ func (g *Gateway) finish(t *table, f *feature, rt *Route, way destination) error
 	if f.inFlight == nil {
 		f.inFlight = new(atomic.Int64)
 	}
+	rt.cors = t.corsFor(rt)
 	var err error
 	if rt.handler, err = g.compose(rt, way); err != nil {
 		return err
