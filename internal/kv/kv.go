@@ -75,6 +75,14 @@ type Store interface {
 	// live it has. Get shows a counter as decimal text.
 	Add(ctx context.Context, key string, delta int64, ttl time.Duration) (int64, error)
 
+	// Take admits or refuses one request under all buckets at once: one that any
+	// of them refuses is charged to none. ahead, which must be as long as buckets,
+	// is filled with the time until each bucket's allowance is whole again, by the
+	// store's clock; a bucket admits as long as that is at most
+	// Interval × (Burst-1). A clock of the store that jumps back uses up at most
+	// one burst.
+	Take(ctx context.Context, buckets []Bucket, ahead []time.Duration) (admitted bool, err error)
+
 	// Ping returns nil if the store answers.
 	Ping(ctx context.Context) error
 
