@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"time"
 )
 
 // compose puts a route's stages together, in the order in which a request
@@ -19,6 +20,9 @@ func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
 	}
 	stages = append(stages, answer...)
 	stages = append(stages, clientStage(o, g.metrics, rt))
+	if o.Maintenance != nil || rt.closures != (closures{}) {
+		stages = append(stages, maintenanceStage(o, rt.closures, rt))
+	}
 	if len(p.RateLimit) > 0 {
 		limit, err := limitStage(o, g.limits, rt)
 		if err != nil {
@@ -37,11 +41,17 @@ func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
 		stages = append(stages, fallbackStage(p.Fallback))
 	}
 	if way.upstream != nil {
-		stages = append(stages, targetStage(way.upstream, way.breakers), upstreamTimeoutStage(p.Timeout.D()))
+		stages = append(stages, g.upstreamStages(rt, way, p.Timeout.D())...)
 	} else if p.Timeout > 0 {
 		stages = append(stages, handlerTimeoutStage(p.Timeout.D()))
 	}
 	return chain(stages, way.handler), nil
+}
+
+// upstreamStages are the last ones before an upstream: of a proxied route, and
+// of each call of an aggregated one, which has its own timeout.
+func (g *Gateway) upstreamStages(_ *Route, way destination, timeout time.Duration) []Stage {
+	return []Stage{targetStage(way.upstream, way.breakers), upstreamTimeoutStage(timeout)}
 }
 
 // composeRefusal is the short way of a request that no route takes.
