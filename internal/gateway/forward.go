@@ -43,7 +43,7 @@ func (g *Gateway) forward(up *upstream, path *pathTemplate) Handler {
 			transport = up.pool.upgrade
 		}
 		res, err := transport.RoundTrip(c.out)
-		x.UpstreamMS = time.Since(began)
+		x.UpstreamTook = time.Since(began)
 		x.Sent = c.sent.Load()
 		if err != nil {
 			return c.failed(err)

@@ -40,7 +40,7 @@ func (c *call) answer(res *http.Response) error {
 			h.Add("Trailer", key)
 		}
 	}
-	h["Server-Timing"] = serverTiming(h["Server-Timing"], time.Since(x.Start), x.UpstreamMS)
+	h["Server-Timing"] = serverTiming(h["Server-Timing"], time.Since(x.Start), x.UpstreamTook)
 	announced := len(res.Trailer)
 	early, err := c.beforeAnswer()
 	if err != nil {

@@ -154,8 +154,8 @@ func (t *tracer) count(x *Exchange, s *observed, r *http.Request, took time.Dura
 	if s.w.bytes > 0 {
 		t.m.sent.Add(float64(s.w.bytes))
 	}
-	if x.Upstream != "" && x.UpstreamMS > 0 {
-		t.m.upstream.WithLabelValues(x.Upstream, x.Target).Observe(x.UpstreamMS.Seconds())
+	if x.Upstream != "" && x.UpstreamTook > 0 {
+		t.m.upstream.WithLabelValues(x.Upstream, x.Target).Observe(x.UpstreamTook.Seconds())
 	}
 	if x.Degraded != "" {
 		t.m.degraded.WithLabelValues(x.Degraded).Inc()
@@ -231,7 +231,7 @@ func (t *tracer) log(x *Exchange, s *observed, r *http.Request, took time.Durati
 	if x.Upstream != "" {
 		a.text("upstream", x.Upstream)
 		a.text("target", x.Target)
-		a = append(a, slog.Float64("upstream_ms", millis(x.UpstreamMS)))
+		a = append(a, slog.Float64("upstream_ms", millis(x.UpstreamTook)))
 	}
 	a.text("client_ip", x.ClientIP)
 	if c := x.Client; c != nil {
@@ -331,7 +331,7 @@ func (t *tracer) record(x *Exchange, s *observed, r *http.Request, took time.Dur
 		TraceID: x.TraceID, SpanID: x.SpanID, ParentSpanID: x.ParentSpanID,
 		Name: name, Kind: observe.SpanServer, Start: s.began, End: end, Attributes: list, Error: failed,
 	})
-	if x.Upstream == "" || x.UpstreamMS <= 0 {
+	if x.Upstream == "" || x.UpstreamTook <= 0 {
 		return
 	}
 	if !s.w.headerAt.IsZero() {
@@ -343,7 +343,7 @@ func (t *tracer) record(x *Exchange, s *observed, r *http.Request, took time.Dur
 	}
 	t.o.Tracer.Record(observe.Span{
 		TraceID: x.TraceID, SpanID: observe.NewSpanID(), ParentSpanID: x.SpanID,
-		Name: "upstream " + x.Upstream, Kind: observe.SpanClient, Start: end.Add(-x.UpstreamMS), End: end, Error: failed,
+		Name: "upstream " + x.Upstream, Kind: observe.SpanClient, Start: end.Add(-x.UpstreamTook), End: end, Error: failed,
 		Attributes: []observe.Attr{
 			{Key: "http.request.method", Value: r.Method},
 			{Key: "http.response.status_code", Value: x.status},
