@@ -10,10 +10,13 @@ import (
 // Settings is the gateway's part of landline.yaml.
 type Settings struct {
 	Limits    LimitsConfig
+	Overload  OverloadConfig
 	Upstreams map[string]*UpstreamConfig
 	Features  map[string]*FeatureConfig
 	CORS      CORSConfig
 	Versions  VersionsConfig
+
+	Maintenance AppMaintenanceConfig
 }
 
 // DefaultSettings returns the settings of an empty file.
@@ -28,6 +31,7 @@ func DefaultSettings() *Settings {
 			URI:           8 << 10,
 			Streams:       250,
 		},
+		Overload:  defaultOverload(),
 		Upstreams: map[string]*UpstreamConfig{},
 		Features:  map[string]*FeatureConfig{},
 		Versions:  VersionsConfig{Header: DefaultVersionHeader},
@@ -47,22 +51,32 @@ type LimitsConfig struct {
 
 // UpstreamConfig is a service of the team behind the gateway.
 type UpstreamConfig struct {
-	Targets           []TargetConfig  `yaml:"targets" doc:"Where the service runs: at least one; requests are spread by weight."`
-	Protocol          string          `yaml:"protocol" enum:"auto,http1,http2,h2c" doc:"auto: HTTP/2 where TLS negotiates it, else HTTP/1.1. http1 and http2 insist; h2c is HTTP/2 without TLS. WebSockets always use HTTP/1.1."`
-	ConnectTimeout    config.Duration `yaml:"connect_timeout" doc:"Time to connect, TLS included."`
-	IdleTimeout       config.Duration `yaml:"idle_timeout" doc:"How long an unused connection is kept. Keep it below the service's own keep-alive time."`
-	MaxConnections    int             `yaml:"max_connections" min:"0" max:"100000" doc:"Most connections to one target; requests beyond wait for one within their timeout. 0 = unlimited."`
-	IdleConnections   int             `yaml:"idle_connections" min:"0" max:"100000" doc:"Most unused connections kept for one target."`
-	ResponseHeader    config.Bytes    `yaml:"response_header" doc:"Largest response header taken from the service."`
-	PassAuthorization bool            `yaml:"pass_authorization" doc:"Pass the client's Authorization header on. By default the service gets Landline-Identity, a token made for it alone."`
-	PreserveHost      bool            `yaml:"preserve_host" doc:"Send the client's Host instead of the target's."`
-	TLS               TLSConfig       `yaml:"tls" doc:"For https targets."`
+	Targets           []TargetConfig     `yaml:"targets" doc:"Where the service runs: at least one; requests are spread by weight."`
+	Protocol          string             `yaml:"protocol" enum:"auto,http1,http2,h2c" doc:"auto: HTTP/2 where TLS negotiates it, else HTTP/1.1. http1 and http2 insist; h2c is HTTP/2 without TLS. WebSockets always use HTTP/1.1."`
+	ConnectTimeout    config.Duration    `yaml:"connect_timeout" doc:"Time to connect, TLS included."`
+	IdleTimeout       config.Duration    `yaml:"idle_timeout" doc:"How long an unused connection is kept. Keep it below the service's own keep-alive time."`
+	Balance           string             `yaml:"balance" enum:"weighted,installation" doc:"weighted: at random by weight. installation: requests of one installation (without a token: of one address) go to the same target as long as it is well and not much fuller than the others."`
+	Health            *HealthConfig      `yaml:"health" doc:"Asks targets whether they are well. Default: off; {} takes the defaults below."`
+	Outlier           *OutlierConfig     `yaml:"outlier" doc:"Takes targets out for a while that fail real requests. Default: off; {} takes the defaults below."`
+	SlowStart         config.Duration    `yaml:"slow_start" max:"1h" doc:"How long a target that came back, or was added, gets less than its share: from a tenth, growing evenly. 0 = at once."`
+	RetryBudget       BudgetConfig       `yaml:"retry_budget" doc:"How much retries and hedged requests may add to the load of the service."`
+	Concurrency       *ConcurrencyConfig `yaml:"concurrency" doc:"Limit of requests that wait for this service, which follows its latency: when they begin to queue it goes down. Beyond it 503 overloaded. Default: off; {} takes the defaults below."`
+	MaxConnectionAge  config.Duration    `yaml:"max_connection_age" max:"24h" doc:"How long connections are used before new ones take their place; requests under way are not cut. 0 = for ever."`
+	Resolve           config.Duration    `yaml:"resolve" max:"24h" doc:"How often the names of targets are looked up again; when the addresses have changed, new connections are made. 0 = only when connecting."`
+	MaxConnections    int                `yaml:"max_connections" min:"0" max:"100000" doc:"Most connections to one target; requests beyond wait for one within their timeout. 0 = unlimited."`
+	IdleConnections   int                `yaml:"idle_connections" min:"0" max:"100000" doc:"Most unused connections kept for one target."`
+	ResponseHeader    config.Bytes       `yaml:"response_header" doc:"Largest response header taken from the service."`
+	PassAuthorization bool               `yaml:"pass_authorization" doc:"Pass the client's Authorization header on. By default the service gets Landline-Identity, a token made for it alone."`
+	PreserveHost      bool               `yaml:"preserve_host" doc:"Send the client's Host instead of the target's."`
+	TLS               TLSConfig          `yaml:"tls" doc:"For https targets."`
 }
 
 // Defaults fills an upstream before its keys are read.
 func (c *UpstreamConfig) Defaults() {
 	*c = UpstreamConfig{
-		Protocol:        "auto",
+		Protocol: "auto",
+		Balance:  BalanceWeighted, RetryBudget: BudgetConfig{Share: 0.2, Min: 3},
+		MaxConnectionAge: config.Duration(10 * time.Minute), Resolve: config.Duration(30 * time.Second),
 		ConnectTimeout:  config.Duration(2 * time.Second),
 		IdleTimeout:     config.Duration(55 * time.Second),
 		IdleConnections: 256,
@@ -82,8 +96,10 @@ func (c *TargetConfig) Defaults() { *c = TargetConfig{Weight: 100} }
 
 // TLSConfig is how certificates of https targets are checked.
 type TLSConfig struct {
-	CA         string `yaml:"ca" doc:"PEM certificates to trust instead of the system's." example:"${file:ca.pem}"`
-	ServerName string `yaml:"server_name" doc:"Name to expect in the certificate; default: the target's host."`
+	CA          string        `yaml:"ca" doc:"PEM certificates to trust instead of the system's." example:"${file:ca.pem}"`
+	Certificate string        `yaml:"certificate" doc:"PEM client certificate, with its chain, that is shown to the service. A reload takes a changed one." example:"${file:client.pem}"`
+	Key         config.Secret `yaml:"key" doc:"PEM private key of certificate." example:"${file:client-key.pem}"`
+	ServerName  string        `yaml:"server_name" doc:"Name to expect in the certificate; default: the target's host."`
 }
 
 // FeatureConfig is one feature: its routes and its policy. A block with the
@@ -99,7 +115,12 @@ type FeatureConfig struct {
 	RateLimit    []RateLimitConfig  `yaml:"rate_limit" doc:"Limits on the number of requests; every one must allow the request."`
 	Idempotency  *IdempotencyConfig `yaml:"idempotency" doc:"Makes writes safe to repeat with an Idempotency-Key. Default: off."`
 	Breaker      *BreakerConfig     `yaml:"breaker" doc:"Stops asking a target that keeps failing this feature. Default: off; {} takes the defaults below."`
+	Retry        *RetryConfig       `yaml:"retry" doc:"Tries again what failed. GET, HEAD, OPTIONS, PUT and DELETE, and writes with an Idempotency-Key where unknown_outcome is forward; other writes only if nothing was sent. Default: off; {} takes the defaults below."`
+	Hedge        *HedgeConfig       `yaml:"hedge" doc:"Sends a GET or HEAD that takes long a second time. Default: off; {} takes the defaults below."`
+	Bulkhead     *BulkheadConfig    `yaml:"bulkhead" doc:"Bounds how many requests of the feature are under way. Default: off; {} takes the defaults below."`
+	LongPoll     bool               `yaml:"long_poll" doc:"Answers are held back on purpose until there is news: their time tells nothing about load."`
 	Fallback     *FallbackConfig    `yaml:"fallback" doc:"Stock answer when the feature fails. Default: off."`
+	Maintenance  *MaintenanceConfig `yaml:"maintenance" doc:"Puts the feature under maintenance. Default: off."`
 	CORS         *CORSConfig        `yaml:"cors" doc:"Web pages that may call the feature, instead of the file's own cors. {} allows none."`
 	Headers      *HeadersConfig     `yaml:"headers" doc:"Rules for request and response headers. Default: none."`
 }
@@ -154,7 +175,9 @@ func Sections(s *Settings) []config.Section {
 	return []config.Section{
 		{Key: "limits", Ptr: &s.Limits, Doc: "Guards of the public listener.", Check: check.limits},
 		{Key: "cors", Ptr: &s.CORS, Doc: "Web pages that may call; a feature may have its own.", Reloadable: true, Check: func(v *config.Validator) { checkCORS(v, &s.CORS) }},
+		{Key: "maintenance", Ptr: &s.Maintenance, Doc: "Puts the whole app under maintenance.", Reloadable: true, Check: check.maintenance},
 		{Key: "versions", Ptr: &s.Versions, Doc: "How a request names an API version that its path does not.", Reloadable: true, Check: check.versions},
+		{Key: "overload", Ptr: &s.Overload, Doc: "What a node does when more is asked of it than it can do: the least important requests get 503 overloaded at once.", Reloadable: true, Check: check.overload},
 		{Key: "upstreams", Ptr: &s.Upstreams, Doc: "Services of the team behind the gateway.", Reloadable: true, Check: check.upstreams},
 		{Key: "features", Ptr: &s.Features, Doc: "What the apps use: routes and policy of each feature.", Reloadable: true, Check: check.features},
 	}
