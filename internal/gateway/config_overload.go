@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"time"
+
+	"landline/internal/config"
+	"landline/internal/gateway/overload"
+)
+
+// OverloadConfig is what a node does when more is asked of it than it can do.
+type OverloadConfig struct {
+	MaxInFlight int                `yaml:"max_in_flight" min:"0" max:"10000000" doc:"Requests that may be under way on this node; open streams and WebSockets are not counted. 0 = any number."`
+	Background  float64            `yaml:"background" min:"0" max:"1" doc:"Part of every limit that features of priority background may fill, also of the limits of upstreams."`
+	Interactive float64            `yaml:"interactive" min:"0" max:"1" doc:"Part that background and interactive features together may fill; the rest is for critical ones."`
+	Memory      MemoryConfig       `yaml:"memory" doc:"Memory guard."`
+	Adaptive    *ConcurrencyConfig `yaml:"adaptive" doc:"Limit for the whole node that follows latency. Default: off; {} takes the defaults below."`
+	RetryAfter  config.Duration    `yaml:"retry_after" min:"1s" max:"10m" doc:"What those who are turned away are told to wait, at least; at random up to twice as long, so that they do not come back together."`
+}
+
+// MemoryConfig turns requests away before memory runs out.
+type MemoryConfig struct {
+	Limit       config.Bytes `yaml:"limit" doc:"Memory that may be in use after a garbage collection. 0 = the process's GOMEMLIMIT; without one the guard is off." example:"512MiB"`
+	Background  float64      `yaml:"background" min:"0" max:"1" doc:"Part of it from which on background requests are turned away."`
+	Interactive float64      `yaml:"interactive" min:"0" max:"1" doc:"Part of it from which on only critical requests are let in."`
+}
+
+func defaultOverload() OverloadConfig {
+	return OverloadConfig{
+		MaxInFlight: 10_000, Background: 0.7, Interactive: 0.9,
+		Memory: MemoryConfig{Background: 0.8, Interactive: 0.9}, RetryAfter: config.Duration(2 * time.Second),
+	}
+}
+
+func (c *checker) overload(v *config.Validator) {
+	o := c.settings.Overload
+	if o.Background > o.Interactive {
+		v.At("background").Fault("background work is turned away first", "must not be above interactive")
+	}
+	if o.Memory.Background > o.Memory.Interactive {
+		v.At("memory", "background").Fault("background work is turned away first", "must not be above interactive")
+	}
+}
+
+func (c OverloadConfig) shares() overload.Shares {
+	return overload.Shares{Background: c.Background, Interactive: c.Interactive}
+}
+
+func (c OverloadConfig) guard() overload.GuardConfig {
+	g := overload.GuardConfig{
+		MaxInFlight: c.MaxInFlight, Shares: c.shares(), Adaptive: c.Adaptive.limits(c.shares()),
+		Memory: int64(c.Memory.Limit), MemoryFull: overload.Shares{Background: c.Memory.Background, Interactive: c.Memory.Interactive},
+	}
+	if g.Memory == 0 {
+		g.Memory = overload.ProcessLimit()
+	}
+	return g
+}
