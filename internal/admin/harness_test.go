@@ -19,6 +19,7 @@ import (
 	"landline/internal/admin"
 	"landline/internal/audit"
 	"landline/internal/clock"
+	"landline/internal/config"
 	"landline/internal/module"
 	"landline/internal/observe"
 	"landline/internal/problem"
@@ -97,6 +98,12 @@ func newWorld(t *testing.T, open func(t *testing.T, m ...sqldb.Migrations) *sqld
 		Reload:      func(ctx context.Context) (admin.ReloadReport, error) { return w.reload(ctx) },
 		Validate:    func(ctx context.Context, b []byte) error { return w.validate(ctx, b) },
 		PrintConfig: func(out io.Writer) error { _, err := io.WriteString(out, "profile: production\n"); return err },
+		Diff: func(_ context.Context, yaml []byte) (admin.ConfigDiff, error) {
+			if yaml != nil && bytes.Contains(yaml, []byte("wrong")) {
+				return admin.ConfigDiff{}, config.Faults{{File: "landline.yaml", Line: 1, Col: 1, Path: "wrong", Message: "unknown key"}}
+			}
+			return admin.ConfigDiff{Changes: []admin.ConfigChange{{Path: "log.level", Old: "info", New: string(yaml)}}}, nil
+		},
 		Features: func() []admin.FeatureStatus {
 			return []admin.FeatureStatus{{Name: "flight-status", Owner: "team-flights", Breaker: "open", Routes: []module.RouteStatus{{Match: "GET /v1/x", Auth: "none"}}}}
 		},

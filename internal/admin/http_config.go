@@ -47,6 +47,8 @@ func (s *Server) registerConfig() {
 	validate.MaxBodyBytes = maxConfig + 1 // the limit of huma is the first size that is too large
 	huma.Register(s.api, validate, s.validateConfig)
 
+	s.registerDiff()
+
 	reload := operation(http.MethodPost, "/config/reload", "reload-config", "config", "Read the configuration file again", module.Operator)
 	reload.Description = "All or nothing: with any fault the running configuration stays. Answers what changed."
 	huma.Register(s.api, reload, s.reloadConfig)

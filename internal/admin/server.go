@@ -38,12 +38,13 @@ type Options struct {
 	Version     string   // of this binary
 	Hosts       []string // names the listener may be addressed by, besides localhost and IP addresses
 
-	Reload      func(ctx context.Context) (ReloadReport, error)       // config.Faults when nothing was changed
-	Validate    func(ctx context.Context, yaml []byte) error          // config.Faults when it is not valid
-	PrintConfig func(io.Writer) error                                 // the effective configuration, secrets redacted
-	Features    func() []FeatureStatus                                //
-	Upstreams   func() []UpstreamStatus                               //
-	Pending     func(ctx context.Context) (migrations int, err error) // migrations that have not run; nil = not known, shown as 0
+	Reload      func(ctx context.Context) (ReloadReport, error)            // config.Faults when nothing was changed
+	Validate    func(ctx context.Context, yaml []byte) error               // config.Faults when it is not valid
+	Diff        func(ctx context.Context, yaml []byte) (ConfigDiff, error) // what a reload would change; of this text when it is not nil
+	PrintConfig func(io.Writer) error                                      // the effective configuration, secrets redacted
+	Features    func() []FeatureStatus                                     //
+	Upstreams   func() []UpstreamStatus                                    //
+	Pending     func(ctx context.Context) (migrations int, err error)      // migrations that have not run; nil = not known, shown as 0
 	Queue       *queue.Queue
 	Modules     []*module.Module // their Admin operations are mounted
 }
@@ -84,7 +85,7 @@ func New(o Options) (*Server, error) {
 	}
 	for name, missing := range map[string]bool{
 		"DB": o.DB == nil, "Audit": o.Audit == nil, "Ring": o.Ring == nil, "Registry": o.Registry == nil, "Health": o.Health == nil,
-		"Queue": o.Queue == nil, "Reload": o.Reload == nil, "Validate": o.Validate == nil, "PrintConfig": o.PrintConfig == nil,
+		"Queue": o.Queue == nil, "Reload": o.Reload == nil, "Validate": o.Validate == nil, "PrintConfig": o.PrintConfig == nil, "Diff": o.Diff == nil,
 		"Features": o.Features == nil, "Upstreams": o.Upstreams == nil,
 	} {
 		if missing {

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,9 +21,16 @@ import (
 
 // Options are what the command line says.
 type Options struct {
-	ConfigPath string // landline.yaml
-	ConfigData []byte // read instead of ConfigPath when not nil; such a configuration cannot be reloaded
-	Env        config.Env
+	ConfigPath  string // landline.yaml
+	Environment string // whose overlay is read on top, such as production for landline.production.yaml; "" = LANDLINE_ENV
+	ConfigData  []byte // read instead of ConfigPath when not nil; such a configuration cannot be reloaded
+	Env         config.Env
+
+	// Extra are capabilities that a program brings along, besides those of
+	// modules.go. Their Sections are read once, at the start.
+	Extra []module.Capability
+
+	asFile bool // ConfigData is what ConfigPath could hold: it may include, and has overlays
 
 	Public, Admin, Data string // override listen.public, listen.admin and data_dir when not empty
 
@@ -48,25 +54,6 @@ type App struct {
 	reload   sync.Mutex // one reload at a time; guards settings
 	settings *Settings
 	sections []config.Section
-}
-
-// load reads the configuration into fresh Settings.
-func load(o Options) (*Settings, []config.Section, []module.Capability, error) {
-	s, all := defaults(), capabilities()
-	sections := s.sections(all)
-	var err error
-	if o.ConfigData != nil {
-		err = config.LoadBytes("landline.yaml", o.ConfigData, sections, o.Env)
-	} else {
-		err = config.Load(o.ConfigPath, sections, o.Env)
-	}
-	if err != nil {
-		return nil, nil, nil, withExit(ExitConfig, err)
-	}
-	s.Listen.Public = cmp.Or(o.Public, s.Listen.Public)
-	s.Listen.Admin = cmp.Or(o.Admin, s.Listen.Admin)
-	s.DataDir = cmp.Or(o.Data, s.DataDir)
-	return s, sections, all, nil
 }
 
 // New reads the configuration, opens storage, migrates it, and builds every
@@ -121,7 +108,8 @@ func (a *App) build(all []module.Capability) error {
 	var err error
 	a.gateway, err = gateway.New(gateway.Options{
 		App: product, Development: s.Profile == Development, DB: k.db, Bus: k.bus, KV: k.kv, Clock: clock.System,
-		Log: a.log, Registry: k.registry, Tracer: k.tracer, Auth: auth, Health: k.health, TrustedProxies: s.trustedProxies(),
+		Log: a.log, Registry: k.registry, Tracer: k.tracer, Auth: auth, Health: k.health, Limits: k.limits, TrustedProxies: s.trustedProxies(),
+		Maintenance: a.newBoard(),
 	})
 	if err != nil {
 		return err
@@ -133,7 +121,7 @@ func (a *App) build(all []module.Capability) error {
 	a.admin, err = admin.New(admin.Options{
 		DB: k.db, Audit: k.audit, Ring: k.ring, Clock: clock.System, Log: a.log, Registry: k.registry, Health: k.health,
 		Development: s.Profile == Development, Version: a.options.Version,
-		Reload: a.Reload, Validate: a.validate, PrintConfig: a.printConfig,
+		Reload: a.Reload, Validate: a.validate, Diff: a.diff, PrintConfig: a.printConfig,
 		Features: a.gateway.FeatureStatus, Upstreams: a.gateway.UpstreamStatus,
 		Pending: func(ctx context.Context) (int, error) { return k.db.Pending(ctx, migrations(all)...) },
 		Queue:   k.queue, Modules: a.modules,

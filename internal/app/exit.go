@@ -10,6 +10,7 @@ import (
 // operator can tell what to do without reading the log.
 const (
 	ExitOK          = 0  // clean drain
+	ExitDiffers     = 1  // config diff found a difference
 	ExitUsage       = 64 // the command line is wrong
 	ExitUnavailable = 69 // the database or Redis does not answer, or an address is taken: try again
 	ExitInternal    = 70 // a fault of Landline
@@ -40,6 +41,10 @@ func ExitCode(err error) int {
 	}
 	return ExitInternal
 }
+
+// ErrDiffers ends a command whose answer was that something differs; there is
+// nothing more to say.
+var ErrDiffers = withExit(ExitDiffers, errors.New(""))
 
 // Usage marks err as a fault of the command line.
 func Usage(err error) error { return withExit(ExitUsage, err) }

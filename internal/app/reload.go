@@ -19,20 +19,18 @@ func (a *App) Reload(ctx context.Context) (admin.ReloadReport, error) {
 	a.reload.Lock()
 	defer a.reload.Unlock()
 	if a.options.ConfigData != nil {
-		return admin.ReloadReport{}, withExit(ExitConfig, config.Faults{{
-			File: "landline.yaml", Message: "this Landline runs on a built-in configuration, which cannot be reloaded",
-			Hint: "write it to a file with `landline init` and start with --config",
-		}})
+		return admin.ReloadReport{}, errBuiltIn
 	}
-	next, sections, _, err := load(a.options)
+	read, err := read(a.options)
 	if err != nil {
 		a.log.Error("reload refused: nothing was changed", "error", err)
 		return admin.ReloadReport{}, err
 	}
+	next := read.settings
 	if next.App.PublicURL == "" {
 		next.App.PublicURL = a.settings.App.PublicURL // filled in at start from the listener
 	}
-	report, err := a.compare(sections)
+	report, err := a.compare(read)
 	if err != nil {
 		a.log.Error("reload refused: nothing was changed", "error", err)
 		return report, err
@@ -42,17 +40,23 @@ func (a *App) Reload(ctx context.Context) (admin.ReloadReport, error) {
 		return admin.ReloadReport{}, err
 	}
 	a.setLogLevel(next.Log.Level)
-	a.settings, a.sections = next, sections
-	a.log.Info("configuration reloaded", "changed", report.Changed)
+	a.settings, a.sections = next, read.sections
+	a.log.Info("configuration reloaded", "changed", report.Changed, "files", len(read.source.Files))
 	return report, nil
 }
 
+// errBuiltIn is told when there is no file to read again.
+var errBuiltIn = withExit(ExitConfig, config.Faults{{
+	File: "landline.yaml", Message: "this Landline runs on a built-in configuration, which cannot be reloaded",
+	Hint: "write it to a file with `landline init` and start with --config",
+}})
+
 // compare lists what differs from the running configuration; a difference in a
 // section that needs a restart is a fault.
-func (a *App) compare(next []config.Section) (admin.ReloadReport, error) {
+func (a *App) compare(next *loaded) (admin.ReloadReport, error) {
 	report := admin.ReloadReport{Changed: []string{}}
 	var faults config.Faults
-	for i, section := range next {
+	for i, section := range next.sections {
 		paths, err := config.Changed(a.sections[i], section)
 		if err != nil {
 			return report, err
@@ -62,10 +66,11 @@ func (a *App) compare(next []config.Section) (admin.ReloadReport, error) {
 				report.Changed = append(report.Changed, path)
 				continue
 			}
-			faults = append(faults, config.Fault{
-				File: a.options.ConfigPath, Path: path, Message: "this key cannot change while Landline runs",
-				Hint: "restart to apply it, or put the old value back",
-			})
+			fault := config.Fault{Path: path, Message: "this key cannot change while Landline runs", Hint: "restart to apply it, or put the old value back"}
+			if fault.File, fault.Line, fault.Col = next.source.Where(path); fault.Line == 0 { // the key was removed
+				fault.File, fault.Line, fault.Col = a.options.ConfigPath, 1, 1
+			}
+			faults = append(faults, fault)
 		}
 	}
 	if len(faults) > 0 {
@@ -77,6 +82,7 @@ func (a *App) compare(next []config.Section) (admin.ReloadReport, error) {
 // validate checks a configuration file without using it.
 func (a *App) validate(_ context.Context, yaml []byte) error {
 	o := a.options
+	o.asFile = o.ConfigData == nil
 	o.ConfigData = yaml
 	s, _, _, err := load(o)
 	if err != nil {
@@ -93,10 +99,13 @@ func (a *App) printConfig(w io.Writer) error {
 }
 
 // CheckConfig reads a configuration the way New does and says what is wrong
-// with it; it opens nothing.
-func CheckConfig(o Options) error {
-	_, _, _, err := load(o)
-	return err
+// with it; it opens nothing. It returns the files that were read.
+func CheckConfig(o Options) (files []string, err error) {
+	l, err := read(o)
+	if err != nil {
+		return nil, err
+	}
+	return l.source.Files, nil
 }
 
 // PrintConfig writes the effective configuration of a file, secrets redacted.

@@ -39,13 +39,17 @@ func initialize() *cobra.Command {
 }
 
 func configuration() *cobra.Command {
-	group := &cobra.Command{Use: "config", Short: "Check or print the configuration", Args: none,
+	group := &cobra.Command{Use: "config", Short: "Check, print or compare the configuration", Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	var files configFlags
 	check := &cobra.Command{Use: "check", Short: "List every fault of the configuration, with line and column", Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := app.CheckConfig(files.options(cmd, "")); err != nil {
+			read, err := app.CheckConfig(files.options(cmd, ""))
+			switch {
+			case err != nil:
 				return err
+			case len(read) > 1:
+				return say(cmd.OutOrStdout(), "%s is valid, with %d more files\n", files.path, len(read)-1)
 			}
 			return say(cmd.OutOrStdout(), "%s is valid\n", files.path)
 		}}
@@ -57,6 +61,7 @@ func configuration() *cobra.Command {
 		files.add(cmd)
 		group.AddCommand(cmd)
 	}
+	group.AddCommand(configDiff())
 	return group
 }
 

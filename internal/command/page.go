@@ -13,6 +13,7 @@ const exitCodes = `## Exit codes
 | code | meaning |
 |---|---|
 | 0 | done; for serve: a clean drain |
+| 1 | config diff: something differs |
 | 64 | the command line is wrong |
 | 69 | the database, Redis or the admin API does not answer, or an address is taken: try again |
 | 70 | a fault of Landline |

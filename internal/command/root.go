@@ -55,16 +55,17 @@ func exactly(n int) cobra.PositionalArgs {
 }
 
 // configFlags are the flags of every command that reads landline.yaml.
-type configFlags struct{ path, data string }
+type configFlags struct{ path, data, environment string }
 
 func (f *configFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.path, "config", "landline.yaml", "configuration `file`")
+	cmd.Flags().StringVar(&f.environment, "env", "", "`environment` whose overlay is read on top, production for landline.production.yaml (default $LANDLINE_ENV)")
 	cmd.Flags().StringVar(&f.data, "data", "", "data `directory`, instead of data_dir")
 }
 
 func (f *configFlags) options(cmd *cobra.Command, version string) app.Options {
 	return app.Options{
-		ConfigPath: f.path, Data: f.data, Env: config.SystemEnv(),
+		ConfigPath: f.path, Environment: f.environment, Data: f.data, Env: config.SystemEnv(),
 		Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(), Version: version,
 	}
 }

@@ -81,6 +81,11 @@ func (c *Client) Reload(ctx context.Context, reason string) (admin.ReloadReport,
 	return call[admin.ReloadReport](ctx, c, http.MethodPost, "/admin/v1/config/reload", why{reason})
 }
 
+// DiffConfig says what a reload would change.
+func (c *Client) DiffConfig(ctx context.Context) (admin.ConfigDiff, error) {
+	return call[admin.ConfigDiff](ctx, c, http.MethodPost, "/admin/v1/config/diff", nil)
+}
+
 // JobFilter selects jobs; zero members select all.
 type JobFilter struct {
 	State, Kind, Lane string
