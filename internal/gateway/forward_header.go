@@ -183,6 +183,9 @@ func quoted(s string) string {
 // copyAnswerHeader passes the upstream's response header on, without what
 // concerns its connection and without what only the gateway may say.
 func copyAnswerHeader(dst, src http.Header) {
+	if _, typed := src["Content-Type"]; !typed {
+		dst["Content-Type"] = nil // else net/http would guess one, which the upstream's nosniff may forbid
+	}
 	for key, values := range src {
 		if hopByHop[key] || strings.HasPrefix(key, "Landline-") {
 			continue

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"net/url"
 	"strings"
 )
 
@@ -14,11 +15,12 @@ var (
 )
 
 // checkPath brings an escaped path into one form for routing and forwarding:
-// escapes of unreserved characters are decoded and hex digits made upper case
-// (RFC 3986 §6.2.2); %2F stays %2F. Paths with dot segments are refused, also
-// where an upstream that decodes %2F or %5C would find them.
+// escapes of unreserved characters are decoded, hex digits made upper case
+// (RFC 3986 §6.2.2) and characters escaped that a path may not hold as they are;
+// %2F stays %2F. Paths with dot segments are refused, also where an upstream
+// that decodes %2F or %5C would find them.
 func checkPath(escaped string) (string, error) {
-	if strings.IndexByte(escaped, '%') >= 0 {
+	if !plainPath(escaped) {
 		if !wellFormed(escaped) {
 			return "", errEscape
 		}
@@ -39,6 +41,35 @@ func checkPath(escaped string) (string, error) {
 	}
 	return escaped, nil
 }
+
+// rawPath is the path as the client sent it. URL.EscapedPath is not that: a
+// character that should have been escaped makes it forget every escape of the
+// client's, so that %2F would become a separator.
+func rawPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath() // the same, since the default encoding gives it
+}
+
+// plainPath reports whether s needs no look at its escapes.
+func plainPath(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !inPath[s[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// inPath are the characters that a path holds as they are: RFC 3986 §3.3, and
+// brackets, which net/url and other servers leave alone.
+var inPath = func() (set [256]bool) {
+	for c := range set {
+		set[c] = unreserved(byte(c)) || strings.IndexByte("/:@!$&'()*+,;=[]", byte(c)) >= 0
+	}
+	return set
+}()
 
 func wellFormed(s string) bool {
 	for i := 0; i < len(s); i++ {
@@ -73,14 +104,20 @@ func separatorEscape(s string) bool {
 	return len(s) >= 3 && (s[:3] == "%2F" || s[:3] == "%5C")
 }
 
-// normalizeEscapes decodes escapes of unreserved characters and writes the
-// others with upper case digits. A % without two digits stays as it is.
+// normalizeEscapes decodes escapes of unreserved characters, writes the others
+// with upper case digits and escapes what a path may not hold. A % without two
+// digits stays as it is.
 func normalizeEscapes(s string) string {
-	if strings.IndexByte(s, '%') < 0 {
+	if plainPath(s) {
 		return s
 	}
-	b := make([]byte, 0, len(s))
+	const digits = "0123456789ABCDEF"
+	b := make([]byte, 0, len(s)+16)
 	for i := 0; i < len(s); i++ {
+		if s[i] != '%' && !inPath[s[i]] {
+			b = append(b, '%', digits[s[i]>>4], digits[s[i]&15])
+			continue
+		}
 		if s[i] != '%' || i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
 			b = append(b, s[i])
 			continue

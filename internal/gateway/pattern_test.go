@@ -43,12 +43,13 @@ func TestCheckPath(t *testing.T) {
 	for in, want := range map[string]string{
 		"/a": "/a", "/%61": "/a", "/a%2fb": "/a%2Fb", "/a.b": "/a.b", "/...": "/...", "/a/.b": "/a/.b", "/a/..b/c": "/a/..b/c", "/a./b": "/a./b",
 		"/%7Euser": "/~user", "/x%2F.y": "/x%2F.y", "/v1.2/x..": "/v1.2/x..",
+		"/a%2Fb/{c}": "/a%2Fb/%7Bc%7D", "/caf\u00e9": "/caf%C3%A9", "/\xff": "/%FF", `/a"b\c`: "/a%22b%5Cc", "/[1];@:!$&'()*+,=": "/[1];@:!$&'()*+,=",
 	} {
 		if got, err := checkPath(in); err != nil || got != want {
 			t.Errorf("%q: %q %v, want %q", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"/.", "/..", "/a/./b", "/a/../b", "/a/..", "/%2e%2e/x", "/a/%2E/x", "/a/.%2e", "/a%2f..%2fb", "/a%2F..", "/..%2Fx", "/a%5c..%5Cb", "/a%00b", "..", "/a/%2e%2e%2f", "/a%2", "/%", "/%0%61", "/%2%65"} {
+	for _, in := range []string{"/.", "/..", "/a/./b", "/a/../b", "/a/..", "/%2e%2e/x", "/a/%2E/x", "/a/.%2e", "/a%2f..%2fb", "/a%2F..", "/..%2Fx", "/a%5c..%5Cb", "/a%00b", "..", "/a/%2e%2e%2f", `/a\..\b`, `/..\b`, "/a%2", "/%", "/%0%61", "/%2%65"} {
 		if got, err := checkPath(in); err == nil {
 			t.Errorf("%q is let through as %q", in, got)
 		}
@@ -74,8 +75,7 @@ func FuzzCheckPath(f *testing.F) {
 		}
 		if err1 == nil {
 			for seg := range strings.SplitSeq(strings.ReplaceAll(after, `\`, "/"), "/") {
-				// What a raw backslash separates is no escape; paths from net/http have none.
-				if (seg == "." || seg == "..") && !strings.Contains(s, `\`) {
+				if seg == "." || seg == ".." {
 					t.Fatalf("%q hides a dot segment", s)
 				}
 			}

@@ -66,7 +66,7 @@ func (t *table) route(x *Exchange, r *http.Request) *Route {
 		x.refusal = &optionsAnswer{}
 		return t.refused
 	}
-	path, err := checkPath(r.URL.EscapedPath())
+	path, err := checkPath(rawPath(r.URL))
 	if err != nil {
 		x.refusal = problem.New(problem.InvalidRequest, "%s", err.Error())
 		return t.refused

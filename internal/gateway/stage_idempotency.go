@@ -191,7 +191,7 @@ func subject(p *module.Principal) string {
 // by its length, so that nothing can move from one part to the next.
 func fingerprint(r *http.Request, body []byte) (sum [sha256.Size]byte) {
 	h := sha256.New()
-	for _, part := range [...]string{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, strings.Join(r.Header["Content-Type"], ",")} {
+	for _, part := range [...]string{r.Method, rawPath(r.URL), r.URL.RawQuery, strings.Join(r.Header["Content-Type"], ",")} {
 		var size [8]byte
 		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
 		h.Write(size[:])
