@@ -9,8 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"landline/internal/gateway/limit"
-	"landline/internal/observe"
+	"landline/internal/limit"
 	"landline/internal/problem"
 )
 
@@ -20,6 +19,7 @@ type limiter struct {
 	key    string // what is counted together, as in RateLimitConfig.Key
 	name   string
 	field  string // its member of RateLimit-Policy
+	shared bool   // counted together with all nodes
 }
 
 // limitStage refuses requests beyond the feature's rate limits and tells every
@@ -30,7 +30,7 @@ type limiter struct {
 // Where a policy counts by installation or user the stage asks for the caller
 // itself if that has not been done yet; a caller whose token does not verify is
 // counted by address, and is refused by the stage that follows.
-func limitStage(o *Options, l *limit.Limiters, rt *Route) (Stage, error) {
+func limitStage(o *Options, l *limit.Shared, rt *Route) (Stage, error) {
 	if rt.Policy == nil || len(rt.Policy.RateLimit) == 0 {
 		return func(next Handler) Handler { return next }, nil
 	}
@@ -38,10 +38,6 @@ func limitStage(o *Options, l *limit.Limiters, rt *Route) (Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	observe.GaugeFunc(o.Registry, "landline_gateway_rate_limit_keys_count",
-		"Callers that rate limits hold in memory.", func() float64 { return float64(l.Keys()) })
-	observe.GaugeFunc(o.Registry, "landline_gateway_rate_limit_keys_forgotten",
-		"Callers that were forgotten since the start because memory for rate limits was full; they began anew.", func() float64 { return float64(l.Forgotten()) })
 	byCaller := slices.ContainsFunc(limiters, func(p limiter) bool { return p.key == "installation" || p.key == "user" })
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
@@ -53,10 +49,10 @@ func limitStage(o *Options, l *limit.Limiters, rt *Route) (Stage, error) {
 			var checks [maxPolicy]limit.Check
 			var states [maxPolicy]limit.State
 			for i := range limiters {
-				checks[i] = limit.Check{Policy: limiters[i].policy, Key: x.limitKey(limiters[i].key)}
+				checks[i] = limit.Check{Policy: limiters[i].policy, Key: x.limitKey(limiters[i].key), Shared: limiters[i].shared}
 			}
 			n := len(limiters)
-			admitted := l.Take(checks[:n], states[:n])
+			admitted := l.Take(r.Context(), checks[:n], states[:n])
 			tell(w.Header(), limiters, states[:n], admitted)
 			if !admitted {
 				return refused(limiters, states[:n])
@@ -66,7 +62,7 @@ func limitStage(o *Options, l *limit.Limiters, rt *Route) (Stage, error) {
 	}, nil
 }
 
-func limitersOf(l *limit.Limiters, rt *Route) ([]limiter, error) {
+func limitersOf(l *limit.Shared, rt *Route) ([]limiter, error) {
 	list := rt.Policy.RateLimit
 	if len(list) > maxPolicy {
 		return nil, fmt.Errorf("feature %s: %d rate limits, at most %d are possible", rt.Feature, len(list), maxPolicy)
@@ -79,14 +75,13 @@ func limitersOf(l *limit.Limiters, rt *Route) ([]limiter, error) {
 		if slices.ContainsFunc(limiters, func(other limiter) bool { return other.name == name }) {
 			return nil, fmt.Errorf("feature %s: two rate limits are called %q", rt.Feature, name)
 		}
-		p, err := l.Policy(rt.Feature+"/"+name+"/"+c.Key, limit.Rate{Limit: c.Limit, Window: c.Window.D(), Burst: c.Burst})
+		rate := limit.Rate{Limit: c.Limit, Window: c.Window.D(), Burst: c.Burst}
+		p, err := l.Policy(rt.Feature+"/"+name+"/"+c.Key, rate)
 		if err != nil {
 			return nil, err
 		}
-		seconds := int64((c.Window.D() + time.Second - 1) / time.Second)
 		limiters = append(limiters, limiter{
-			policy: p, key: c.Key, name: name,
-			field: `"` + name + `";q=` + strconv.Itoa(c.Limit) + ";w=" + strconv.FormatInt(seconds, 10),
+			policy: p, key: c.Key, name: name, shared: c.Shared == nil || *c.Shared, field: policyField(name, rate.Limit, rate.Window),
 		})
 		policies = append(policies, p)
 	}
@@ -95,6 +90,11 @@ func limitersOf(l *limit.Limiters, rt *Route) ([]limiter, error) {
 		return slices.Index(policies, a.policy) - slices.Index(policies, b.policy)
 	})
 	return limiters, nil
+}
+
+// policyField is a policy's member of RateLimit-Policy.
+func policyField(name string, limit int, window time.Duration) string {
+	return `"` + name + `";q=` + strconv.Itoa(limit) + ";w=" + strconv.FormatInt(ceilSeconds(window), 10)
 }
 
 // limitKey names whose request this is, in the eyes of a policy.

@@ -57,15 +57,20 @@ func (m *memory) Take(ctx context.Context, buckets []Bucket, ahead []time.Durati
 	err = m.do(ctx, "take", func(at time.Time) error {
 		now := at.UnixMicro()
 		var full [MaxBuckets]int64
+		var late [MaxBuckets]bool // only after the clock has jumped back
 		admitted = true
 		for i, b := range buckets {
 			capacity := b.interval() * int64(b.Burst)
-			full[i] = min(max(m.full(b.Key), now), now+capacity)
+			full[i] = max(m.full(b.Key), now)
+			late[i] = full[i] > now+capacity
+			full[i] = min(full[i], now+capacity)
 			admitted = admitted && full[i]+b.interval() <= now+capacity
 		}
 		for i, b := range buckets {
 			if admitted {
 				full[i] += b.interval()
+			}
+			if admitted || late[i] {
 				m.put(b.Key, strconv.AppendInt(nil, full[i], 10), time.UnixMicro(full[i]), at)
 			}
 			ahead[i] = time.Duration(full[i]-now) * time.Microsecond

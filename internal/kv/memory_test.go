@@ -138,3 +138,26 @@ func BenchmarkMemoryAdd(b *testing.B) {
 		}
 	}
 }
+
+// After the clock has jumped back a bucket is whole again in a burst's time at the latest.
+func TestTakeAfterTheClockJumpedBack(t *testing.T) {
+	clk := clock.NewFake(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	s := NewMemory(clk, 10)
+	b, ahead := []Bucket{{Key: "b", Interval: time.Second, Burst: 3}}, make([]time.Duration, 1)
+	ask := func() bool {
+		ok, err := s.Take(t.Context(), b, ahead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	ask()
+	clk.Advance(-24 * time.Hour)
+	if ask() || ahead[0] != 3*time.Second {
+		t.Errorf("right after the jump: %v ahead", ahead[0])
+	}
+	clk.Advance(time.Second)
+	if !ask() {
+		t.Error("locked out by a clock that jumped back")
+	}
+}

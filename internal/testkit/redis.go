@@ -8,7 +8,7 @@ import (
 
 // Redis returns the address of the Redis that tests share. Keys and topics must
 // start with a RedisPrefix.
-func Redis(t *testing.T) (url string) {
+func Redis(t testing.TB) (url string) {
 	t.Helper()
 	url = os.Getenv("TEST_REDIS_URL")
 	if url == "" {
@@ -18,7 +18,7 @@ func Redis(t *testing.T) (url string) {
 }
 
 // RedisPrefix returns a prefix that no other test has.
-func RedisPrefix(t *testing.T) string {
+func RedisPrefix(t testing.TB) string {
 	t.Helper()
 	return "test:" + rand.Text()[:12] + ":"
 }

@@ -2,6 +2,7 @@ package kvtest
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -116,4 +117,15 @@ func takeRefills(t *testing.T, s kv.Store) {
 	take(t, s, b)
 	Eventually(t, "the bucket admits again", func() bool { ok, _ := take(t, s, b); return ok })
 	Eventually(t, "a whole bucket is kept no longer", gone(t, s, "b"))
+}
+
+// A bucket of a day ahead is what a clock that jumps back by a day leaves.
+func takeJump(t *testing.T, s kv.Store) {
+	tomorrow := time.Now().Add(24 * time.Hour).UnixMicro()
+	must(t, s.Set(t.Context(), "b", strconv.AppendInt(nil, tomorrow, 10), 48*time.Hour))
+	b := kv.Bucket{Key: "b", Interval: 10 * time.Millisecond, Burst: 2}
+	if ok, ahead := take(t, s, b); ok || ahead[0] != 20*time.Millisecond {
+		t.Fatalf("%v, %v ahead", ok, ahead[0])
+	}
+	Eventually(t, "the bucket admits again", func() bool { ok, _ := take(t, s, b); return ok })
 }

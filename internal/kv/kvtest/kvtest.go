@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) kv.Store) {
 		"Take refuses":                       takeRefuses,
 		"Take never admits above the burst":  takeParallel,
 		"Take refills":                       takeRefills,
+		"Take survives a jump of the clock":  takeJump,
 		"bounds":                             bounds,
 		"one winner among swappers":          oneSwapWinner,
 		"one winner among setters":           oneSetNXWinner,

@@ -29,7 +29,7 @@ func policy(t testing.TB, l *Limiters, name string, r Rate) *Policy {
 
 func take(l *Limiters, p *Policy, key string) (bool, State) {
 	var st [1]State
-	ok := l.Take([]Check{{p, key}}, st[:])
+	ok := l.Take([]Check{{Policy: p, Key: key}}, st[:])
 	return ok, st[0]
 }
 
@@ -99,7 +99,7 @@ func TestMatchesModelWithSeveralPolicies(t *testing.T) {
 			checks := make([]Check, len(policies))
 			states := make([]State, len(policies))
 			for i, p := range policies {
-				checks[i] = Check{p, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")}
+				checks[i] = Check{Policy: p, Key: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "key")}
 			}
 			got := l.Take(checks, states)
 			want := true
@@ -171,7 +171,7 @@ func TestRefusedIsChargedToNoPolicyUnderParallelCallers(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
-			checks, states := []Check{{wide, "all"}, {tight, strconv.Itoa(i % 8)}}, make([]State, 2)
+			checks, states := []Check{{Policy: wide, Key: "all"}, {Policy: tight, Key: strconv.Itoa(i % 8)}}, make([]State, 2)
 			for range 10 {
 				if l.Take(checks, states) {
 					admitted.Add(1)
@@ -322,7 +322,7 @@ func BenchmarkTake(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		checks, states := make([]Check, 1), make([]State, 1)
 		for i := 0; pb.Next(); i++ {
-			checks[0] = Check{p, keys[i%len(keys)]}
+			checks[0] = Check{Policy: p, Key: keys[i%len(keys)]}
 			l.Take(checks, states)
 		}
 	})

@@ -19,14 +19,21 @@ const shardCount = 16 // a power of two
 type Policy struct {
 	limiters *Limiters
 	sequence uint64        // order in which several policies are locked
-	interval int64         // nanoseconds that one request costs
-	capacity int64         // interval × burst
+	pace     Pace          // of keys without one of their own
+	name     string        // the same on every node, with the rate
+	span     atomic.Int64  // how far ahead a TAT may lie: the largest capacity seen
 	keys     *atomic.Int64 // held in the shards
 	shards   [shardCount]shard
 }
 
+// Pace is a Rate in the terms of the algorithm. Make it with NewPace.
+type Pace struct {
+	interval int64 // nanoseconds that one request costs
+	capacity int64 // interval × burst
+}
+
 // shard is a part of the keys under a lock of its own, in two generations: a
-// generation lasts at least capacity, after which a TAT that was not moved is
+// generation lasts at least a span, after which a TAT that was not moved is
 // in the past, which is the same as none. So forgetting a whole generation
 // loses nothing, and costs nothing per key.
 type shard struct {
@@ -42,6 +49,15 @@ type shard struct {
 type Check struct {
 	Policy *Policy
 	Key    string
+	Pace   *Pace // of this key; nil = the policy's
+	Shared bool  // counted together with all nodes; see Shared
+}
+
+func (c *Check) pace() Pace {
+	if c.Pace != nil {
+		return *c.Pace
+	}
+	return c.Policy.pace
 }
 
 // A State is what a policy says of a key after a decision.
@@ -60,32 +76,69 @@ func (l *Limiters) Take(checks []Check, states []State) bool {
 	var hashes [maxChecks]uint64
 	var tats [maxChecks]int64
 	admitted := true
-	for i, c := range checks {
-		hashes[i] = maphash.String(l.seed, c.Key)
-		c.Policy.shard(hashes[i]).mu.Lock()
-	}
-	now := l.now()
-	for i, c := range checks {
-		s := c.Policy.shard(hashes[i])
-		tats[i] = max(s.get(hashes[i]), now) + c.Policy.interval
-		if wait := tats[i] - c.Policy.capacity - now; wait > 0 {
+	now := l.lock(checks, &hashes)
+	for i := range checks {
+		pace, s := checks[i].pace(), checks[i].Policy.shard(hashes[i])
+		tats[i] = max(s.get(hashes[i]), now) + pace.interval
+		if wait := tats[i] - pace.capacity - now; wait > 0 {
 			admitted = false
 			states[i] = State{Refused: true, Wait: time.Duration(wait)}
 		} else {
 			states[i] = State{}
 		}
 	}
-	for i, c := range checks {
-		s := c.Policy.shard(hashes[i])
+	for i := range checks {
+		p, pace := checks[i].Policy, checks[i].pace()
+		s := p.shard(hashes[i])
 		if admitted {
-			c.Policy.put(s, hashes[i], tats[i], now)
+			p.put(s, hashes[i], tats[i], now, pace.capacity)
 		} else {
-			tats[i] -= c.Policy.interval
+			tats[i] -= pace.interval
 		}
-		states[i].describe(c.Policy, tats[i]-now)
+		states[i].describe(pace, tats[i]-now)
 		s.mu.Unlock()
 	}
 	return admitted
+}
+
+// lock takes the locks of all checks' keys and returns the time from which on
+// they are held.
+func (l *Limiters) lock(checks []Check, hashes *[maxChecks]uint64) (now int64) {
+	for i := range checks {
+		hashes[i] = maphash.String(l.seed, checks[i].Key)
+		checks[i].Policy.shard(hashes[i]).mu.Lock()
+	}
+	return l.now()
+}
+
+// correct brings what Take has charged in line with the verdict of all nodes:
+// ahead is how far each shared check's key is used up among them. A request
+// that they refuse is taken back from every policy.
+func (l *Limiters) correct(checks []Check, states []State, admitted bool, ahead []time.Duration) {
+	var hashes [maxChecks]uint64
+	now := l.lock(checks, &hashes)
+	for i := range checks {
+		p, pace := checks[i].Policy, checks[i].pace()
+		s := p.shard(hashes[i])
+		tat := s.get(hashes[i])
+		if !admitted {
+			tat -= pace.interval
+		}
+		states[i] = State{}
+		if checks[i].Shared {
+			far := int64(ahead[0])
+			ahead = ahead[1:]
+			tat = max(tat, now+min(far, pace.capacity))
+			if wait := far + pace.interval - pace.capacity; !admitted && wait > 0 {
+				states[i] = State{Refused: true, Wait: time.Duration(wait)}
+			}
+			states[i].describe(pace, min(far, pace.capacity))
+		} else {
+			states[i].describe(pace, max(tat-now, 0))
+		}
+		p.put(s, hashes[i], tat, now, pace.capacity)
+		s.mu.Unlock()
+	}
 }
 
 // maxChecks is the most policies that Take decides at once.
@@ -98,7 +151,7 @@ func Sort(policies []*Policy) {
 }
 
 // describe fills st from how far a key's TAT lies ahead.
-func (st *State) describe(p *Policy, ahead int64) {
+func (st *State) describe(p Pace, ahead int64) {
 	st.Full = time.Duration(ahead)
 	st.Remaining = int((p.capacity - ahead) / p.interval)
 	if st.Remaining == 0 {
@@ -116,9 +169,13 @@ func (s *shard) get(hash uint64) int64 {
 }
 
 // put stores a TAT, and turns the generations when it is time or when there is no room.
-func (p *Policy) put(s *shard, hash uint64, tat, now int64) {
-	if now-s.turned >= p.capacity {
-		p.turn(s, now, now-s.turned >= 2*p.capacity)
+func (p *Policy) put(s *shard, hash uint64, tat, now, capacity int64) {
+	span := p.span.Load()
+	for span < capacity && !p.span.CompareAndSwap(span, capacity) {
+		span = p.span.Load()
+	}
+	if span = max(span, capacity); now-s.turned >= span {
+		p.turn(s, now, now-s.turned >= 2*span)
 	}
 	if _, held := s.now[hash]; held {
 		s.now[hash] = tat

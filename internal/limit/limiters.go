@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"runtime"
@@ -102,22 +103,34 @@ func (l *Limiters) Keys() int64 { return l.count.keys.Load() }
 // Forgotten is how many keys were given up, since the start, for want of room.
 func (l *Limiters) Forgotten() uint64 { return l.count.forgotten.Load() }
 
-// Policy returns the policy of that name and rate: the living one, so that a
-// reload keeps its counts, or a new one. The name must hold whatever keeps two
-// policies apart, such as the feature.
-func (l *Limiters) Policy(name string, r Rate) (*Policy, error) {
+// NewPace checks a rate.
+func NewPace(r Rate) (*Pace, error) {
 	if r.Burst == 0 {
 		r.Burst = r.Limit
 	}
 	if r.Limit < 1 || r.Burst < 1 || r.Window <= 0 {
-		return nil, fmt.Errorf("rate limit %q: limit, window and burst must be positive", name)
+		return nil, errors.New("limit, window and burst must be positive")
 	}
 	interval := (r.Window + time.Duration(r.Limit) - 1) / time.Duration(r.Limit) // rounded up: never more than Limit
 	if r.Window/time.Duration(r.Limit) < time.Microsecond {
-		return nil, fmt.Errorf("rate limit %q: %d requests in %s are more than one per microsecond", name, r.Limit, r.Window)
+		return nil, fmt.Errorf("%d requests in %s are more than one per microsecond", r.Limit, r.Window)
 	}
-	if interval > (1<<62)/time.Duration(r.Burst) {
-		return nil, fmt.Errorf("rate limit %q: a burst of %d at one request per %s takes centuries to refill", name, r.Burst, interval)
+	if interval > (1<<61)/time.Duration(r.Burst) {
+		return nil, fmt.Errorf("a burst of %d at one request per %s takes decades to refill", r.Burst, interval)
+	}
+	return &Pace{interval: int64(interval), capacity: int64(interval) * int64(r.Burst)}, nil
+}
+
+// Policy returns the policy of that name and rate: the living one, so that a
+// reload keeps its counts, or a new one. The name must hold whatever keeps two
+// policies apart, such as the feature; on all nodes it must be the same.
+func (l *Limiters) Policy(name string, r Rate) (*Policy, error) {
+	pace, err := NewPace(r)
+	if err != nil {
+		return nil, fmt.Errorf("rate limit %q: %w", name, err)
+	}
+	if r.Burst == 0 {
+		r.Burst = r.Limit
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,11 +139,8 @@ func (l *Limiters) Policy(name string, r Rate) (*Policy, error) {
 		return p, nil
 	}
 	l.sequence++
-	p := &Policy{
-		limiters: l, sequence: l.sequence,
-		interval: int64(interval), capacity: int64(interval) * int64(r.Burst),
-		keys: new(atomic.Int64),
-	}
+	p := &Policy{limiters: l, sequence: l.sequence, pace: *pace, name: name, keys: new(atomic.Int64)}
+	p.span.Store(pace.capacity)
 	for i := range p.shards {
 		p.shards[i].now = map[uint64]int64{}
 		p.shards[i].before = map[uint64]int64{}
