@@ -9,6 +9,7 @@ import (
 
 	"landline/internal/config"
 	"landline/internal/gateway"
+	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/observe"
 )
@@ -60,6 +61,8 @@ type DatabaseSettings struct {
 type RedisSettings struct {
 	URL    config.Secret `yaml:"url" doc:"Empty: in memory, for one node. redis://… or rediss://… (Redis 7, Valkey): news travels between nodes at once. Losing it loses no data." example:"${REDIS_URL}"`
 	Prefix string        `yaml:"prefix" doc:"Put before every key and topic, so that several installations may share one server."`
+
+	LimitTimeout config.Duration `yaml:"limit_timeout" doc:"How long Redis may take over one rate limit decision, 1ms to 500ms; then the node decides alone."`
 }
 
 // SecretSettings protect what is encrypted at rest.
@@ -93,7 +96,7 @@ func defaults() *Settings {
 		Listen:   ListenSettings{Public: "127.0.0.1:8080", Admin: "127.0.0.1:8081"},
 		DataDir:  "./landline-data",
 		Database: DatabaseSettings{MaxConnections: 16, WriteQueue: 1024, WriteTimeout: config.Duration(10 * time.Second)},
-		Redis:    RedisSettings{Prefix: "landline:"},
+		Redis:    RedisSettings{Prefix: "landline:", LimitTimeout: config.Duration(limit.DefaultWithin)},
 		Log:      LogSettings{Level: "info", Format: "json"},
 		Tracing:  TracingSettings{SampleRatio: 0.05},
 		Shutdown: ShutdownSettings{Delay: 0, Grace: config.Duration(20 * time.Second)},
@@ -171,6 +174,9 @@ func (s *Settings) checkDatabase(v *config.Validator) {
 func (s *Settings) checkRedis(v *config.Validator) {
 	if raw := s.Redis.URL.Reveal(); raw != "" && !hasScheme(raw, "redis", "rediss") {
 		v.At("url").Fault("write redis://host:6379/0, or leave it empty for one node", "not the URL of a Redis server")
+	}
+	if d := s.Redis.LimitTimeout.D(); d < time.Millisecond || d > 500*time.Millisecond {
+		v.At("limit_timeout").Fault("the default suits most", "must be between 1ms and 500ms")
 	}
 }
 

@@ -19,7 +19,9 @@ import (
 	"landline/internal/clock"
 	"landline/internal/egress"
 	"landline/internal/gateway/idem"
+	"landline/internal/gateway/maintenance"
 	"landline/internal/kv"
+	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/observe"
 	"landline/internal/queue"
@@ -41,6 +43,7 @@ type kernel struct {
 	ring     *secret.Ring
 	audit    *audit.Log
 	kv       kv.Store
+	limits   *limit.Shared
 	bus      bus.Bus
 	queue    *queue.Queue
 }
@@ -112,7 +115,7 @@ func openDatabase(ctx context.Context, s *Settings, log *slog.Logger, reg promet
 
 // migrations lists every schema of the binary, kernel first.
 func migrations(capabilities []module.Capability) []sqldb.Migrations {
-	all := []sqldb.Migrations{secret.Migrations, audit.Migrations, admin.Migrations, idem.Migrations}
+	all := []sqldb.Migrations{secret.Migrations, audit.Migrations, admin.Migrations, idem.Migrations, maintenance.Migrations}
 	for _, c := range capabilities {
 		if c.Migrations.FS != nil {
 			all = append(all, c.Migrations)
@@ -142,6 +145,7 @@ func (k *kernel) openShared(s *Settings) error {
 	url := s.Redis.URL.Reveal()
 	if url == "" {
 		k.kv, k.bus = kv.NewMemory(clock.System, maxMemoryEntries), bus.NewMemory()
+		k.limits = limit.NewShared(limit.New(clock.System), nil, 0, k.log, k.registry)
 		return nil
 	}
 	var err error
@@ -151,6 +155,7 @@ func (k *kernel) openShared(s *Settings) error {
 	if k.bus, err = bus.NewRedis(url, s.Redis.Prefix, k.log); err != nil {
 		return withExit(ExitConfig, fmt.Errorf("redis.url: %w", err))
 	}
+	k.limits = limit.NewShared(limit.New(clock.System), k.kv, s.Redis.LimitTimeout.D(), k.log, k.registry)
 	k.health.Register("redis", false, k.kv.Ping)
 	return nil
 }
@@ -203,7 +208,7 @@ func (k *kernel) close(ctx context.Context) error {
 func (k *kernel) deps(s *Settings, app module.App) module.Deps {
 	return module.Deps{
 		App: app, Development: s.Profile == Development, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue,
-		Keys: k.ring, Audit: k.audit, Clock: clock.System, Log: k.log, Metrics: k.registry,
+		Keys: k.ring, Audit: k.audit, Limits: k.limits, Clock: clock.System, Log: k.log, Metrics: k.registry,
 	}
 }
 

@@ -15,6 +15,7 @@ type RateLimitConfig struct {
 	Limit  int             `yaml:"limit" doc:"requests that are admitted per window in the long run" example:"100"`
 	Window config.Duration `yaml:"window" doc:"length of the window; the limit is spread evenly over it" example:"1m"`
 	Burst  int             `yaml:"burst" doc:"requests that may come at once; in any stretch of time at most this many more are admitted than the limit allows. 0 means the same as limit" example:"20"`
+	Shared *bool           `yaml:"shared" doc:"count together with all nodes, where redis.url is set: one question to Redis per request. false counts on each node alone. When Redis does not answer each node goes on counting alone. Default: true"`
 	Name   string          `yaml:"name" doc:"name of the policy in the RateLimit headers, unique in the feature; empty means <key>-<window>" example:"per-minute"`
 }
 

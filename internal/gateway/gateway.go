@@ -14,8 +14,9 @@ import (
 	"landline/internal/bus"
 	"landline/internal/clock"
 	"landline/internal/gateway/idem"
-	"landline/internal/gateway/limit"
+	"landline/internal/gateway/maintenance"
 	"landline/internal/kv"
+	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/observe"
 	"landline/internal/sqldb"
@@ -35,7 +36,9 @@ type Options struct {
 	Tracer         *observe.Tracer
 	Auth           module.Authenticator
 	Health         *observe.Health
-	TrustedProxies []netip.Prefix // whose Forwarded and X-Forwarded-* headers are believed
+	Limits         *limit.Shared      // nil = made here, of this node alone
+	Maintenance    *maintenance.Board // what operators have switched; nil = nothing
+	TrustedProxies []netip.Prefix     // whose Forwarded and X-Forwarded-* headers are believed
 }
 
 // Gateway serves the public listener. Make it with New, give it its first
@@ -43,7 +46,7 @@ type Options struct {
 type Gateway struct {
 	options Options
 	metrics *metrics
-	limits  *limit.Limiters
+	limits  *limit.Shared
 	idem    *idem.Store
 	streams *streams
 
@@ -67,10 +70,13 @@ func New(o Options) (*Gateway, error) {
 	case o.Tracer == nil:
 		return nil, errors.New("gateway: Options.Tracer is missing")
 	}
+	if o.Limits == nil {
+		o.Limits = limit.NewShared(limit.New(o.Clock), nil, 0, o.Log, o.Registry)
+	}
 	g := &Gateway{
 		options: o,
 		metrics: newMetrics(o.Registry),
-		limits:  limit.New(o.Clock),
+		limits:  o.Limits,
 		streams: newStreams(),
 	}
 	g.upstreamMetrics = newUpstreamMetrics(o.Registry, g.streams)

@@ -91,10 +91,15 @@ func builtInPolicy(mf module.Feature, over *FeatureConfig) (*FeatureConfig, erro
 			return nil, fmt.Errorf("feature %s: built-in features decide auth themselves; remove auth", mf.Name)
 		case over.Breaker != nil:
 			return nil, fmt.Errorf("feature %s: a built-in feature has no upstream to break from; remove breaker", mf.Name)
+		case over.Cache != nil:
+			return nil, fmt.Errorf("feature %s: a built-in feature has no upstream whose answers could be stored; remove cache", mf.Name)
 		case over.Fallback != nil:
 			return nil, fmt.Errorf("feature %s: a built-in feature takes no stock answer; remove fallback", mf.Name)
 		}
 		p = *over
+	}
+	if p.RateLimit == nil {
+		p.RateLimit = defaultLimits(mf.Limits)
 	}
 	p.fill()
 	if p.Owner == "" {
@@ -107,6 +112,18 @@ func builtInPolicy(mf module.Feature, over *FeatureConfig) (*FeatureConfig, erro
 		}
 	}
 	return &p, nil
+}
+
+// defaultLimits are a module's rate limits as the configuration would write them.
+func defaultLimits(list []module.Limit) []RateLimitConfig {
+	var out []RateLimitConfig
+	for _, l := range list {
+		shared := !l.Alone
+		out = append(out, RateLimitConfig{
+			Key: l.Key, Limit: l.Rate.Limit, Window: config.Duration(l.Rate.Window), Burst: l.Rate.Burst, Shared: &shared,
+		})
+	}
+	return out
 }
 
 func (g *Gateway) addOperation(t *table, f *feature, priority module.Priority, op *huma.Operation, handler func(huma.Context)) error {

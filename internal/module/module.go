@@ -20,6 +20,7 @@ import (
 	"landline/internal/clock"
 	"landline/internal/config"
 	"landline/internal/kv"
+	"landline/internal/limit"
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
@@ -45,6 +46,7 @@ type Deps struct {
 	Queue       *queue.Queue
 	Keys        *secret.Ring
 	Audit       *audit.Log
+	Limits      *limit.Shared
 	Clock       clock.Clock
 	Log         *slog.Logger
 	Metrics     prometheus.Registerer
@@ -72,6 +74,7 @@ type Feature struct {
 	Name     string
 	Owner    string
 	Timeout  time.Duration    // 0 = the gateway's default
+	Limits   []Limit          // unless the configuration has a rate_limit for the feature
 	Priority Priority         // when the node is overloaded, what goes first
 	Routes   func(a huma.API) // registers operations; Operation.Security decides the Auth (see Public, SignedIn, Account)
 	Handlers []Handler        // routes that are no JSON operations (OAuth, streams)
@@ -82,6 +85,13 @@ type Handler struct {
 	Match   string // "POST /oauth/token"
 	Auth    Auth
 	Handler http.Handler
+}
+
+// Limit is a rate limit that a built-in feature has by default.
+type Limit struct {
+	Key   string // installation, user, address, api_key or feature
+	Rate  limit.Rate
+	Alone bool // counted on each node alone
 }
 
 // Priority decides who is turned away first when a node is overloaded.
