@@ -281,6 +281,18 @@ func TestClientBodyFaults(t *testing.T) {
 			t.Errorf("%d bytes", len(a.Body))
 		}
 	})
+	t.Run("waits to be asked for, and is refused", func(t *testing.T) {
+		c := h.dial()
+		io.WriteString(c, "POST /x/../y HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 400 || !res.Close {
+			t.Errorf("%d %s %v", res.StatusCode, body, err)
+		}
+	})
 	t.Run("stops coming", func(t *testing.T) {
 		c := h.dial()
 		io.WriteString(c, "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
@@ -298,7 +310,7 @@ func TestClientBodyFaults(t *testing.T) {
 
 func TestGuards(t *testing.T) {
 	h := proxy(t, serve(t, echo), func(s *Settings) {
-		s.Features["all"].Routes = []RouteConfig{{Match: "GET /v1/x/{rest...}", Upstream: "up"}, {Match: "POST /v1/y", Upstream: "up"}}
+		s.Features["all"].Routes = []RouteConfig{{Match: "GET /v1/x/{rest...}", Upstream: "up"}, {Match: "POST /v1/y", Upstream: "up"}, {Match: "/v1/any", Upstream: "up"}}
 		s.Limits.URI = 300
 	})
 	for _, c := range []struct {
@@ -315,6 +327,7 @@ func TestGuards(t *testing.T) {
 		{"GET //v1/x/a", 404, "route_not_found", ""},
 		{"PUT /v1/y", 405, "method_not_allowed", "OPTIONS, POST"},
 		{"TRACE /v1/x/a", 405, "method_not_allowed", "GET, HEAD, OPTIONS"},
+		{"TRACE /v1/any", 405, "method_not_allowed", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"},
 		{"OPTIONS /v1/y", 204, "", "OPTIONS, POST"},
 		{"OPTIONS *", 204, "", ""},
 		{"GET /v1/x/" + strings.Repeat("a", 300), 414, "uri_too_long", ""},

@@ -155,6 +155,12 @@ func (rt *router) allowed(path string) []string {
 	if len(methods) == 0 {
 		return nil
 	}
+	if methods[""] { // any method but TRACE and CONNECT; these are the ones to expect
+		delete(methods, "")
+		for _, m := range [...]string{"DELETE", "GET", "PATCH", "POST", "PUT"} {
+			methods[m] = true
+		}
+	}
 	methods["OPTIONS"] = true
 	if methods["GET"] {
 		methods["HEAD"] = true

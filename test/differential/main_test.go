@@ -1,0 +1,239 @@
+package differential
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait; nothing takes that long unless it is broken.
+const patience = 20 * time.Second
+
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "landline-differential-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "landline")
+	build := exec.Command("go", "build", "-o", binary, "landline/cmd/landline")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+// isTimeoutOrReset tells the ends of a connection that say nothing about a message.
+func isTimeoutOrReset(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// child is a process that ends with the test.
+func child(t *testing.T, cmd *exec.Cmd) (stdout *bufio.Reader) {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = logs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Errorf("stop %s: %v", cmd.Path, err)
+		}
+		err := cmd.Wait()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Errorf("wait for %s: %v", cmd.Path, err)
+		}
+		if t.Failed() {
+			text, err := os.ReadFile(logs.Name())
+			if err != nil {
+				t.Error(err)
+			}
+			t.Logf("%s said:\n%s", filepath.Base(cmd.Path), text[max(0, len(text)-4000):])
+		}
+		if err := logs.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return bufio.NewReader(out)
+}
+
+const landlineConfig = `profile: development
+app: {id: com.example.differential}
+log: {level: info}
+upstreams:
+  recorder:
+    targets: [{url: "http://%s"}]
+    preserve_host: true
+features:
+  everything:
+    auth: none
+    max_body: 64MiB
+    routes: [{match: "/{rest...}", upstream: recorder}]
+`
+
+// startLandline returns the address of a node that proxies to upstream.
+func startLandline(t *testing.T, upstream string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "landline.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, landlineConfig, upstream), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, "serve", "--config", file, "--data", filepath.Join(dir, "data"), "--public", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + os.TempDir()}
+	out := child(t, cmd)
+	first, err := out.ReadString('\n')
+	if err != nil {
+		t.Fatalf("landline does not start: %v", err)
+	}
+	address, _, ok := strings.Cut(strings.TrimPrefix(first, "ready public="), " ")
+	if !ok {
+		t.Fatalf("not ready: %q", first)
+	}
+	return address
+}
+
+const nginxConfig = `daemon off;
+worker_processes 1;
+pid %[1]s/nginx.pid;
+error_log stderr error;
+events { worker_connections 512; }
+http {
+  access_log off;
+  client_body_temp_path %[1]s/body;
+  proxy_temp_path %[1]s/proxy;
+  fastcgi_temp_path %[1]s/fastcgi;
+  uwsgi_temp_path %[1]s/uwsgi;
+  scgi_temp_path %[1]s/scgi;
+  large_client_header_buffers 8 32k;
+  client_max_body_size 64m;
+  ignore_invalid_headers off;
+  underscores_in_headers on;
+  merge_slashes off;
+  upstream recorder { server %[2]s; keepalive 8; }
+  server {
+    listen %[3]s;
+    location / {
+      proxy_pass http://recorder;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host $http_host;
+      proxy_pass_header Server;
+      proxy_pass_header Date;
+      proxy_redirect off;
+      proxy_request_buffering off;
+      proxy_buffering off;
+      proxy_buffer_size 64k;
+      proxy_buffers 8 64k;
+      proxy_next_upstream off;
+    }
+  }
+}
+`
+
+// startNginx returns the address of an nginx that proxies to upstream.
+func startNginx(t *testing.T, upstream string) string {
+	t.Helper()
+	program, err := exec.LookPath("nginx")
+	if err != nil {
+		program = "/usr/sbin/nginx" // not on every user's PATH
+	}
+	if _, err := os.Stat(program); err != nil {
+		t.Fatalf("nginx is not installed (`make test` installs it): %v", err)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	if err := free.Close(); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(file, fmt.Appendf(nil, nginxConfig, dir, upstream, address), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// A worker keeps running after its master's SIGKILL, so that it is stopped by SIGTERM.
+	ended := make(chan struct{})
+	out := child(t, exec.Command(program, "-e", "stderr", "-p", dir, "-c", file))
+	go func() {
+		defer close(ended)
+		if _, err := io.Copy(io.Discard, out); err != nil {
+			return // its end, at the latest with the test
+		}
+	}()
+	for deadline := time.Now().Add(patience); ; {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			return address
+		}
+		select {
+		case <-ended:
+			t.Fatal("nginx does not start")
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nginx does not listen: %v", err)
+		}
+	}
+}
+
+// send writes a request on a connection of its own and reads the answer.
+func send(t *testing.T, address string, c *testCase) (*message, error) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	head, body := c.wire()
+	if !c.Expect {
+		head, body = head+body, ""
+	}
+	if _, err := io.WriteString(conn, head); err != nil {
+		return nil, err
+	}
+	r := bufio.NewReader(conn)
+	return readAnswer(r, c.Method, func(m *message) {
+		if m.status() == 100 && body != "" {
+			if _, err := io.WriteString(conn, body); err != nil {
+				t.Errorf("%s: write the body: %v", c.Name, err)
+			}
+			body = ""
+		}
+	})
+}
