@@ -11,6 +11,7 @@ import (
 type Settings struct {
 	Limits    LimitsConfig
 	Overload  OverloadConfig
+	Cache     CacheSettings
 	Upstreams map[string]*UpstreamConfig
 	Features  map[string]*FeatureConfig
 	CORS      CORSConfig
@@ -32,6 +33,7 @@ func DefaultSettings() *Settings {
 			Streams:       250,
 		},
 		Overload:  defaultOverload(),
+		Cache:     CacheSettings{Memory: 64 << 20},
 		Upstreams: map[string]*UpstreamConfig{},
 		Features:  map[string]*FeatureConfig{},
 		Versions:  VersionsConfig{Header: DefaultVersionHeader},
@@ -119,7 +121,10 @@ type FeatureConfig struct {
 	Hedge        *HedgeConfig       `yaml:"hedge" doc:"Sends a GET or HEAD that takes long a second time. Default: off; {} takes the defaults below."`
 	Bulkhead     *BulkheadConfig    `yaml:"bulkhead" doc:"Bounds how many requests of the feature are under way. Default: off; {} takes the defaults below."`
 	LongPoll     bool               `yaml:"long_poll" doc:"Answers are held back on purpose until there is news: their time tells nothing about load."`
-	Fallback     *FallbackConfig    `yaml:"fallback" doc:"Stock answer when the feature fails. Default: off."`
+	Cache        *CacheConfig       `yaml:"cache" doc:"Answers to GET and HEAD that may be given again. Default: off; {} stores what the service allows."`
+	Fallback     *FallbackConfig    `yaml:"fallback" doc:"What stands in when the feature fails: another route or upstream, a stock answer, or one after the other. Default: off."`
+	Compression  string             `yaml:"compression" enum:"auto,off" doc:"auto: text and JSON of 1KiB and more is sent as zstd or gzip to clients that take it, unless the service has encoded it. Default: auto."`
+	Decompress   bool               `yaml:"decompress" doc:"Decode request bodies that come as gzip or zstd; max_body bounds the decoded size. Otherwise they are passed on as they are."`
 	Maintenance  *MaintenanceConfig `yaml:"maintenance" doc:"Puts the feature under maintenance. Default: off."`
 	CORS         *CORSConfig        `yaml:"cors" doc:"Web pages that may call the feature, instead of the file's own cors. {} allows none."`
 	Headers      *HeadersConfig     `yaml:"headers" doc:"Rules for request and response headers. Default: none."`
@@ -138,6 +143,9 @@ type RouteConfig struct {
 	Version  string `yaml:"version" doc:"API version that a request must name in a header (see versions) to get this route; routes that differ in it may share a match." example:"v2"`
 	Upstream string `yaml:"upstream" doc:"Which upstream answers." example:"flights"`
 	Path     string `yaml:"path" doc:"Path at the upstream, made of match's wildcards. Default: the path of the request. The query is passed on as it is." example:"/internal/status/{id}"`
+
+	Aggregate *AggregateConfig `yaml:"aggregate" doc:"Instead of upstream: one answer made of several calls."`
+	GraphQL   *GraphQLConfig   `yaml:"graphql" doc:"Instead of upstream: a persisted operation of a GraphQL service, or an endpoint that takes persisted documents alone."`
 }
 
 // BreakerConfig stops a feature from waiting for a target that keeps failing.
@@ -159,6 +167,10 @@ func (c *BreakerConfig) Defaults() {
 
 // FallbackConfig is a feature's stock answer.
 type FallbackConfig struct {
+	Route    string `yaml:"route" doc:"Another feature's route that is asked first, by its match; its wildcards must be among those of this feature's routes. Only GET and HEAD." example:"GET /v1/flights/{id}/basic"`
+	Upstream string `yaml:"upstream" doc:"Another upstream that is asked first, instead of route." example:"flights-replica"`
+	Path     string `yaml:"path" doc:"Path at upstream, as in routes. Default: the path of the request."`
+
 	Status  int               `yaml:"status" min:"200" max:"599" doc:"HTTP status of the stock answer."`
 	Headers map[string]string `yaml:"headers" doc:"Headers of the stock answer; Content-Type is application/json unless given."`
 	Body    config.Raw        `yaml:"body" doc:"Body of the stock answer, any YAML value, sent as JSON." example:"{status: unknown}"`
@@ -178,6 +190,7 @@ func Sections(s *Settings) []config.Section {
 		{Key: "maintenance", Ptr: &s.Maintenance, Doc: "Puts the whole app under maintenance.", Reloadable: true, Check: check.maintenance},
 		{Key: "versions", Ptr: &s.Versions, Doc: "How a request names an API version that its path does not.", Reloadable: true, Check: check.versions},
 		{Key: "overload", Ptr: &s.Overload, Doc: "What a node does when more is asked of it than it can do: the least important requests get 503 overloaded at once.", Reloadable: true, Check: check.overload},
+		{Key: "cache", Ptr: &s.Cache, Doc: "Memory for stored answers of all features.", Reloadable: true, Check: check.cacheSettings},
 		{Key: "upstreams", Ptr: &s.Upstreams, Doc: "Services of the team behind the gateway.", Reloadable: true, Check: check.upstreams},
 		{Key: "features", Ptr: &s.Features, Doc: "What the apps use: routes and policy of each feature.", Reloadable: true, Check: check.features},
 	}

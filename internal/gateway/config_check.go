@@ -124,10 +124,18 @@ func (c *checker) features(v *config.Validator) {
 		}
 		c.policy(at, f)
 	}
+	c.fallbackLoops(v)
 }
 
 func (c *checker) route(v *config.Validator, name string, r RouteConfig, seen *router, places map[*Route]string) {
+	ends := r.destinations()
 	switch {
+	case ends > 1:
+		v.Fault("keep one", "a route ends in one of upstream, aggregate and graphql")
+	case r.Aggregate != nil || r.GraphQL != nil:
+		if r.Path != "" {
+			v.At("path").Fault("write the path of each call", "an aggregated route has no path of its own")
+		}
 	case r.Upstream == "":
 		v.Fault("write upstream: <name>", "the route needs an upstream")
 	case c.settings.Upstreams[r.Upstream] == nil:
@@ -146,6 +154,12 @@ func (c *checker) route(v *config.Validator, name string, r RouteConfig, seen *r
 		v.At("match").Fault("choose another path", "%s is the gateway's own", path)
 	}
 	checkVersion(v.At("version"), r.Version, p)
+	if r.Aggregate != nil && ends == 1 {
+		c.aggregate(v.At("aggregate"), r.Aggregate, p)
+	}
+	if r.GraphQL != nil && ends == 1 {
+		c.graphql(v.At("graphql"), r.GraphQL, p)
+	}
 	rt := &Route{Feature: name, Match: r.Match, Method: p.method, Version: r.Version, pattern: p}
 	if err := seen.add(rt); err != nil {
 		v.At("match").Fault("the first is kept; remove or change this one", "%s", err)
@@ -173,11 +187,15 @@ func (c *checker) policy(v *config.Validator, f *FeatureConfig) {
 	}
 	checkRateLimits(v.At("rate_limit"), f.RateLimit)
 	if len(f.Routes) == 0 {
-		for key, there := range map[string]bool{"auth": f.Auth != "", "breaker": f.Breaker != nil, "fallback": f.Fallback != nil} {
+		for key, there := range map[string]bool{"auth": f.Auth != "", "breaker": f.Breaker != nil, "fallback": f.Fallback != nil, "cache": f.Cache != nil, "retry": f.Retry != nil, "hedge": f.Hedge != nil} {
 			if there {
 				v.At(key).Fault("give the feature routes, or remove "+key, "a feature without routes changes a built-in one, which has no %s to set", key)
 			}
 		}
+	}
+	checkBodies(v, f)
+	if f.Maintenance != nil {
+		checkMaintenance(v.At("maintenance"), f.Maintenance)
 	}
 	if f.CORS != nil {
 		checkCORS(v.At("cors"), f.CORS)
@@ -191,8 +209,14 @@ func (c *checker) policy(v *config.Validator, f *FeatureConfig) {
 	if f.Breaker != nil {
 		c.breaker(v.At("breaker"), f.Breaker)
 	}
+	if f.Cache != nil {
+		c.cache(v.At("cache"), f)
+	}
 	if f.Fallback != nil {
 		c.fallback(v.At("fallback"), f.Fallback)
+		if f.Fallback.asksElsewhere() {
+			c.otherWay(v.At("fallback"), f)
+		}
 	}
 }
 

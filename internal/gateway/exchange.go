@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"landline/internal/gateway/overload"
 	"landline/internal/module"
 )
 
@@ -46,15 +47,21 @@ type Exchange struct {
 	peer    netip.Addr        // address of the connection
 	trusted bool              // the peer is a trusted proxy
 
-	write     time.Duration // how long the client may take nothing of its answer
-	body      *requestBody  // nil for a request without a body
-	target    *target       // where the request goes
-	status    int           // what the upstream answered, 0 if it did not
-	breaker   *breaker      // holds permit until the outcome is known
-	permit    uint64
-	stock5xx  bool        // a 5xx of the upstream becomes an error, for the fallback stage
-	secure    bool        // the client came over TLS, to us or to a trusted proxy
-	origin    string      // Origin of a page that calls
-	edits     headerEdits // what stages do to the final answer's header
-	countdown countdown   // what is left of the feature's timeout
+	attempt                // the try that is under way
+	tries    *tries        // nil when there is only one
+	pass     overload.Pass // to be in flight on this node
+	uploads  bool          // its body is long, or of unknown length
+	write    time.Duration // how long the client may take nothing of its answer
+	body     *requestBody  // nil for a request without a body
+	status   int           // what the upstream answered, 0 if it did not
+	stock5xx bool          // a 5xx of the upstream becomes an error, for the fallback stage
+	secure   bool          // the client came over TLS, to us or to a trusted proxy
+	origin   string        // Origin of a page that calls
+	encoding string        // what the compress stage sent the answer as, "" = as it was
+
+	uncompressed int64       // size of the answer's body before that
+	edits        headerEdits // what stages do to the final answer's header
+	countdown    countdown   // what is left of the feature's timeout
+
+	taken *takenAnswer // of a call of an aggregated route: its answer
 }

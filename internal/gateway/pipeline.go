@@ -23,6 +23,7 @@ func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
 	if o.Maintenance != nil || rt.closures != (closures{}) {
 		stages = append(stages, maintenanceStage(o, rt.closures, rt))
 	}
+	stages = append(stages, shedStage(g.guard, g.overloadMetrics, rt))
 	if len(p.RateLimit) > 0 {
 		limit, err := limitStage(o, g.limits, rt)
 		if err != nil {
@@ -31,27 +32,41 @@ func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
 		stages = append(stages, limit)
 	}
 	stages = append(stages, authenticateStage(o, rt), authoriseStage(o, rt), bodyStage(int64(p.MaxBody)))
-	if p.Idempotency != nil {
+	if p.Decompress {
+		stages = append(stages, decompressStage(int64(p.MaxBody)))
+	}
+	if p.Idempotency != nil && !way.transactional {
 		if g.idem == nil {
 			return nil, fmt.Errorf("feature %s: idempotency needs a database", rt.Feature)
 		}
 		stages = append(stages, idempotencyStage(o, g.idem, rt))
 	}
+	if p.Cache != nil && !rt.BuiltIn {
+		stages = append(stages, g.cacheStage(rt))
+	}
+	if rt.invalidates {
+		stages = append(stages, g.invalidateStage())
+	}
+	own := len(stages) // from here on it is the way that another route's fallback may ask
 	if p.Fallback != nil {
-		stages = append(stages, fallbackStage(p.Fallback))
+		stages = append(stages, fallbackStage(p.Fallback, rt.other))
+	}
+	if rt.bulkhead != nil {
+		stages = append(stages, bulkheadStage(rt.bulkhead, rt))
 	}
 	if way.upstream != nil {
 		stages = append(stages, g.upstreamStages(rt, way, p.Timeout.D())...)
 	} else if p.Timeout > 0 {
 		stages = append(stages, handlerTimeoutStage(p.Timeout.D()))
 	}
-	return chain(stages, way.handler), nil
+	rt.tail = chain(stages[own:], way.handler)
+	return chain(stages[:own], rt.tail), nil
 }
 
 // upstreamStages are the last ones before an upstream: of a proxied route, and
 // of each call of an aggregated one, which has its own timeout.
-func (g *Gateway) upstreamStages(_ *Route, way destination, timeout time.Duration) []Stage {
-	return []Stage{targetStage(way.upstream, way.breakers), upstreamTimeoutStage(timeout)}
+func (g *Gateway) upstreamStages(rt *Route, way destination, timeout time.Duration) []Stage {
+	return []Stage{upstreamTimeoutStage(timeout), tryStage(way.upstream, way.breakers, rt, g.overloadMetrics.route(rt.Feature, way.upstream.name))}
 }
 
 // composeRefusal is the short way of a request that no route takes.
@@ -73,6 +88,8 @@ type destination struct {
 	handler  Handler
 	upstream *upstream  // nil for a module's handler
 	breakers []*breaker // one for each target, or nil
+
+	transactional bool // the handler keeps the key itself, in one transaction with its writes
 }
 
 func chain(stages []Stage, last Handler) Handler {

@@ -29,5 +29,8 @@ func (g *Gateway) answerStages(rt *Route) ([]Stage, error) {
 			stages = append(stages, headersStage(rules))
 		}
 	}
+	if rt.Policy.Compression != compressionOff {
+		stages = append(stages, compressStage())
+	}
 	return stages, nil
 }

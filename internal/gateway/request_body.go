@@ -118,9 +118,12 @@ func (b *requestBody) fault() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var tooLarge *http.MaxBytesError
+	var known *problem.Error
 	switch {
 	case b.err == nil:
 		return nil
+	case errors.As(b.err, &known):
+		return known
 	case errors.As(b.err, &tooLarge):
 		return problem.From(b.err)
 	case errors.Is(b.err, os.ErrDeadlineExceeded):
@@ -177,6 +180,7 @@ type loan struct {
 	body     io.Reader
 	client   *requestBody // nil for a body in memory
 	clock    *countdown   // stands still while we wait for the client
+	trial    *countdown   // so does that of one try; nil without one
 	recalled bool
 }
 
@@ -191,6 +195,10 @@ func (l *loan) Read(p []byte) (int, error) {
 	}
 	l.clock.pause()
 	defer l.clock.resume()
+	if l.trial != nil {
+		l.trial.pause()
+		defer l.trial.resume()
+	}
 	return l.body.Read(p)
 }
 

@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"strings"
+	"time"
 
+	"landline/internal/gateway/overload"
 	"landline/internal/module"
 )
 
@@ -20,10 +22,21 @@ type Route struct {
 	Priority   module.Priority // when overloaded
 	Upstream   string          // "" for a module's handler
 	BuiltIn    bool            // a module's handler
+	aggregated bool            // its answer is made of calls to upstreams
 
 	pattern pattern
 	headers *headerRules // nil = none
 	cors    *cors        // nil = none
+
+	cachePolicy string // identity of what its stored answers depend on, "" without a cache
+	invalidates bool   // its writes may change what is stored
+
+	other    *otherWay // nil = none
+	tail     Handler   // from the fallback stage on; another route's fallback may ask it
+	closures closures  // maintenance that the configuration says
+
+	bulkhead   *overload.Bulkhead // of the feature; nil = none
+	retryAfter time.Duration      // what a request is told that is turned away, at least
 
 	versions versions // how its version is named
 	variants []*Route // all that share method and path, itself included; nil without versions

@@ -22,9 +22,10 @@ const (
 	on5xx         = "5xx"
 )
 
-// fallbackStage gives the feature's stock answer when the rest of the way
-// fails in one of the ways that it stands in for.
-func fallbackStage(c *FallbackConfig) Stage {
+// fallbackStage stands in when the rest of the way fails in one of the ways that
+// it is for: with the answer of another route or upstream, and if there is none,
+// or it fails as well, with the feature's stock answer. other may be nil.
+func fallbackStage(c *FallbackConfig, other *otherWay) Stage {
 	on := c.On
 	if len(on) == 0 {
 		on = []string{onBreakerOpen, onTimeout, onUnreachable, onInvalid, on5xx}
@@ -48,7 +49,7 @@ func fallbackStage(c *FallbackConfig) Stage {
 		header.Del("Content-Length")
 		header.Del("Content-Type")
 	}
-	with5xx := slices.Contains(on, on5xx)
+	with5xx, stock := slices.Contains(on, on5xx), c.hasStock()
 
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
@@ -61,8 +62,24 @@ func fallbackStage(c *FallbackConfig) Stage {
 			if err == nil || started.started || !slices.Contains(on, condition(err)) {
 				return err
 			}
+			degraded, cause := x.Degraded, x.Cause
 			x.Degraded, x.Cause = "fallback", err
 			h := w.Header()
+			if other != nil && r.ContentLength == 0 {
+				h["Landline-Degraded"] = []string{"fallback"}
+				x.stock5xx = stock // without one, the other's own failure is the answer
+				if again := other.ask(x, started, r); again == nil || started.started {
+					return again
+				}
+			}
+			if !stock {
+				delete(h, "Landline-Degraded")
+				x.Degraded, x.Cause = degraded, cause
+				if errors.Is(err, errUpstream5xx) {
+					return problem.New(problem.UpstreamInvalid, "the service behind %s failed, and so did what stands in for it", x.Route.Feature).Wrap(err)
+				}
+				return err
+			}
 			for name, values := range header {
 				h[name] = values
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"landline/internal/config"
+	"landline/internal/gateway/cache"
+	"landline/internal/gateway/overload"
 	"landline/internal/module"
 )
 
@@ -36,7 +39,8 @@ type feature struct {
 	policy   *FeatureConfig
 	routes   []*Route
 	breakers []*breaker
-	inFlight *atomic.Int64 // carried over from table to table
+	inFlight *atomic.Int64      // carried over from table to table
+	bulkhead *overload.Bulkhead // so is this, while its configuration is the same; nil = none
 }
 
 // breakerKey is what makes a breaker the same across a reload.
@@ -72,14 +76,22 @@ func (g *Gateway) Apply(s *Settings, modules []*module.Module) error {
 		return err
 	}
 	g.upstreamMetrics.reloads.WithLabelValues("applied").Inc()
+	g.cache.apply(t)
+	adoptUpstreams(t, old)
+	g.guard.Configure(s.Overload.guard())
 	g.table.Store(t)
 	g.observeTable(t)
+	watchUpstreams(t, old)
 	retireUnused(old, t)
 	return nil
 }
 
 // Close closes idle connections to upstreams; those in use close when their request ends.
-func (g *Gateway) Close() { retireUnused(g.table.Load(), nil) }
+func (g *Gateway) Close() {
+	g.cache.close()
+	watchUpstreams(nil, g.table.Load())
+	retireUnused(g.table.Load(), nil)
+}
 
 // retireUnused retires the pools of t that kept does not share.
 func retireUnused(t, kept *table) {
@@ -107,7 +119,7 @@ func (g *Gateway) build(s *Settings, modules []*module.Module, old *table) (*tab
 	}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(s.Upstreams)) {
-		u, err := newUpstream(name, s.Upstreams[name], old.upstreams[name])
+		u, err := newUpstream(name, s.Upstreams[name], &g.options, s.Overload.shares(), old.upstreams[name])
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -132,6 +144,7 @@ func (g *Gateway) build(s *Settings, modules []*module.Module, old *table) (*tab
 		}
 		errs = append(errs, g.addProxied(t, old, name, c)...)
 	}
+	errs = append(errs, t.link()...)
 	if len(errs) > 0 {
 		retireUnused(t, old)
 		return nil, errors.Join(errs...)
@@ -174,6 +187,9 @@ func (g *Gateway) addProxiedRoute(t, old *table, f *feature, rc RouteConfig) err
 	if err != nil {
 		return err
 	}
+	if rc.Aggregate != nil || rc.GraphQL != nil {
+		return g.addComposed(t, old, f, rc, p)
+	}
 	template := rc.Path
 	if template == "" {
 		template = p.path()
@@ -188,8 +204,12 @@ func (g *Gateway) addProxiedRoute(t, old *table, f *feature, rc RouteConfig) err
 	}
 	rt := newRoute(f, rc.Match, p)
 	rt.Auth, rt.Upstream = f.policy.Auth, rc.Upstream
+	rt.invalidates = t.caches() && cache.Invalidates(rt.Method, http.StatusOK)
 	if rc.Version != "" {
 		rt.Version, rt.APIVersion, rt.versions = rc.Version, rc.Version, t.versions
+	}
+	if rt.other, err = g.otherWayOf(t, old, f, rt, p); err != nil {
+		return err
 	}
 	return g.finish(t, f, rt, destination{
 		handler:  g.forward(up, path),
@@ -211,7 +231,11 @@ func (g *Gateway) finish(t *table, f *feature, rt *Route, way destination) error
 		f.inFlight = new(atomic.Int64)
 	}
 	rt.cors = t.corsFor(rt)
+	rt.retryAfter, rt.bulkhead = t.settings.Overload.RetryAfter.D(), g.bulkheadFor(f)
 	var err error
+	if rt.closures, err = t.closuresOf(rt); err != nil {
+		return err
+	}
 	if rt.handler, err = g.compose(rt, way); err != nil {
 		return err
 	}
@@ -255,19 +279,6 @@ func carryInFlight(t, old *table) {
 			f.inFlight = n
 		} else if f.inFlight == nil {
 			f.inFlight = new(atomic.Int64)
-		}
-	}
-	for name, u := range t.upstreams {
-		before := old.upstreams[name]
-		if before == nil {
-			continue
-		}
-		for _, tg := range u.targets {
-			for _, b := range before.targets {
-				if b.url() == tg.url() {
-					tg.inFlight = b.inFlight
-				}
-			}
 		}
 	}
 }
