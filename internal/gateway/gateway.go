@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"landline/internal/clock"
 	"landline/internal/gateway/idem"
 	"landline/internal/gateway/maintenance"
+	"landline/internal/gateway/overload"
 	"landline/internal/kv"
 	"landline/internal/limit"
 	"landline/internal/module"
@@ -38,6 +40,8 @@ type Options struct {
 	Health         *observe.Health
 	Limits         *limit.Shared      // nil = made here, of this node alone
 	Maintenance    *maintenance.Board // what operators have switched; nil = nothing
+	Resolver       *net.Resolver      // of the names of targets; nil = the system's
+	Shared         bool               // other nodes may run, and KV and Bus reach them
 	TrustedProxies []netip.Prefix     // whose Forwarded and X-Forwarded-* headers are believed
 }
 
@@ -49,8 +53,12 @@ type Gateway struct {
 	limits  *limit.Shared
 	idem    *idem.Store
 	streams *streams
+	cache   *caching
 
 	upstreamMetrics *upstreamMetrics
+	overloadMetrics *overloadMetrics
+	guard           *overload.Guard
+	callMetrics     *callMetrics
 
 	table   atomic.Pointer[table]
 	applyMu sync.Mutex // one Apply at a time
@@ -79,7 +87,11 @@ func New(o Options) (*Gateway, error) {
 		limits:  o.Limits,
 		streams: newStreams(),
 	}
+	g.cache = newCaching(&g.options)
 	g.upstreamMetrics = newUpstreamMetrics(o.Registry, g.streams)
+	g.guard = overload.NewGuard(defaultOverload().guard())
+	g.overloadMetrics = newOverloadMetrics(o.Registry, g)
+	g.callMetrics = newCallMetrics(o.Registry)
 	if o.DB != nil {
 		g.idem = idem.New(o.DB, o.Clock, o.Log)
 	}

@@ -93,6 +93,8 @@ func builtInPolicy(mf module.Feature, over *FeatureConfig) (*FeatureConfig, erro
 			return nil, fmt.Errorf("feature %s: a built-in feature has no upstream to break from; remove breaker", mf.Name)
 		case over.Cache != nil:
 			return nil, fmt.Errorf("feature %s: a built-in feature has no upstream whose answers could be stored; remove cache", mf.Name)
+		case over.Retry != nil || over.Hedge != nil:
+			return nil, fmt.Errorf("feature %s: a built-in feature has no upstream to ask again; remove retry and hedge", mf.Name)
 		case over.Fallback != nil:
 			return nil, fmt.Errorf("feature %s: a built-in feature takes no stock answer; remove fallback", mf.Name)
 		}
@@ -100,6 +102,12 @@ func builtInPolicy(mf module.Feature, over *FeatureConfig) (*FeatureConfig, erro
 	}
 	if p.RateLimit == nil {
 		p.RateLimit = defaultLimits(mf.Limits)
+	}
+	if p.MaxBody == 0 {
+		p.MaxBody = config.Bytes(mf.MaxBody)
+	}
+	if p.Idempotency == nil && mf.Keys != nil {
+		p.Idempotency = &IdempotencyConfig{Required: mf.Keys.Required, Keep: config.Duration(mf.Keys.Keep)}
 	}
 	p.fill()
 	if p.Owner == "" {
@@ -165,6 +173,13 @@ func (g *Gateway) addHandler(t *table, f *feature, priority module.Priority, h m
 	}
 	if f.policy.Priority == "" {
 		rt.Priority = priority
+	}
+	if h.Write != nil {
+		handler, err := g.transactional(rt, h)
+		if err != nil {
+			return err
+		}
+		return g.finish(t, f, rt, destination{handler: handler, transactional: true})
 	}
 	return g.finish(t, f, rt, destination{handler: func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 		setPathValues(rt, x, r)

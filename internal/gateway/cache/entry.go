@@ -106,10 +106,14 @@ func bodyAllowed(status int) bool {
 
 // Freshen is e after a 304 with the header (RFC 9111 §3.2, §4.3.4): its
 // fields replace e's, but for those that describe the body that e keeps.
-func (e *Entry) Freshen(h http.Header) http.Header {
+// tagField is where the surrogate keys are put back, unless the 304 has its own.
+func (e *Entry) Freshen(h http.Header, tagField string) http.Header {
 	merged := make(http.Header, len(e.Header)+len(h))
 	for name, values := range e.Header {
 		merged[name] = values
+	}
+	if len(e.Tags) > 0 {
+		merged[tagField] = []string{strings.Join(e.Tags, " ")}
 	}
 	for name, values := range h {
 		switch name {

@@ -23,7 +23,9 @@ type Flight struct {
 type Result struct {
 	Entry *Entry // they look whether they may have it
 	Err   error  // the upstream failed, and would have failed them as well
-} // neither: each goes its own way
+	Stock bool   // Entry is a stock answer: they may have it, whatever its lifetime
+	Cause error  // what it stands in for
+} // the zero Result: each goes its own way
 
 // Join returns the flight of the key, and whether the caller leads it. A
 // leader must call End, whatever happens.

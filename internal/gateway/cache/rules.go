@@ -17,6 +17,7 @@ type Policy struct {
 	Partitioned          bool          // every entry belongs to one user: the cache is that user's private cache as far as private and Authorization go
 	Anonymous            bool          // the upstream is not told who asks, so that no answer can be meant for one caller
 	CookieKeyed          bool          // the Cookie field is part of the partition
+	Unseen               []string      // canonical names of further fields that the gateway sets on the way to the upstream
 	HonourClient         bool          // Cache-Control of requests decides what is fresh enough
 }
 
@@ -53,7 +54,7 @@ func Storable(p *Policy, a *Asked, status int, h http.Header) (reason string, ok
 		return "private", false
 	case len(h["Set-Cookie"]) > 0:
 		return "set-cookie", false
-	case varies(h, "*"):
+	case varies(h, "*"), p.variesUnseen(h):
 		return "vary", false
 	case len(h["Content-Range"]) > 0, len(h["Trailer"]) > 0:
 		return "partial", false
@@ -71,6 +72,31 @@ func Storable(p *Policy, a *Asked, status int, h http.Header) (reason string, ok
 		return "no-lifetime", false
 	}
 	return "", true
+}
+
+// variesUnseen reports whether the answer depends on a field that the upstream
+// sees and the client did not send: what the gateway says of the caller and of
+// the request's way. Such answers cannot be told apart by the request; one that
+// depends on who asks may be stored where every entry belongs to one user.
+func (p *Policy) variesUnseen(h http.Header) bool {
+	for _, line := range h["Vary"] {
+		for part := range strings.SplitSeq(line, ",") {
+			switch name := http.CanonicalHeaderKey(strings.TrimSpace(part)); name {
+			case "Landline-Client", "X-Forwarded-Host", "X-Forwarded-Proto": // the latter two are part of the key
+			case "Landline-Identity":
+				if !p.Partitioned {
+					return true
+				}
+			case "Forwarded", "Traceparent", "Tracestate", "Baggage", "Sentry-Trace", "X-Real-Ip":
+				return true
+			default:
+				if strings.HasPrefix(name, "Landline-") || strings.HasPrefix(name, "X-Forwarded-") || slices.Contains(p.Unseen, name) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // understands reports whether an answer with the status may be stored at all.

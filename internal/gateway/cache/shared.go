@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -15,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"landline/internal/kv"
 )
@@ -226,6 +228,9 @@ func (s *Shared) Put(ctx context.Context, p Place, e *Entry, header http.Header)
 	if !p.known || keep < leastKept || int64(len(e.Body)) > MaxShared {
 		return false, nil
 	}
+	if !isText(e) {
+		return false, nil
+	}
 	raw := encodeEntry(e)
 	if len(raw) > MaxShared {
 		return false, nil
@@ -330,8 +335,20 @@ func encodeEntry(e *Entry) []byte {
 	}
 	b := make([]byte, 0, 5+len(head)+len(e.Body))
 	b = append(b, formVersion)
-	b = binary.BigEndian.AppendUint32(b, uint32(len(head))) //nolint:gosec // headers are bounded by the listener
+	b = binary.BigEndian.AppendUint32(b, uint32(len(head))) // #nosec -- headers are bounded by the listener
 	return append(append(b, head...), e.Body...)
+}
+
+// isText reports whether JSON keeps e's header as it is.
+func isText(e *Entry) bool {
+	for name, values := range e.Header {
+		for _, v := range append(slices.Clip(values), name) {
+			if !utf8.ValidString(v) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 var errForm = errors.New("cache: an entry in the shared store is malformed")
@@ -349,14 +366,14 @@ func decodeEntry(b []byte) (*Entry, error) {
 		return nil, errForm
 	}
 	for name, values := range f.Header {
-		for _, v := range append(values, name) {
+		for _, v := range append(slices.Clip(values), name) {
 			if strings.ContainsAny(v, "\r\n\x00") {
 				return nil, errForm
 			}
 		}
 	}
 	e := &Entry{
-		Key: Key{f.Path, f.Part}, Feature: f.Feature, Policy: f.Policy, Status: f.Status, Header: f.Header, Body: slices.Clip(b[5+n:]),
+		Key: Key{f.Path, f.Part}, Feature: f.Feature, Policy: f.Policy, Status: f.Status, Header: f.Header, Body: bytes.Clone(b[5+n:]),
 		Tags: f.Tags, Took: f.Took, answered: f.Answered, initial: f.Initial, vary: f.Vary, values: f.Values,
 		life: lifetime{f.Fresh, f.Whilst, f.IfError, f.NoCache, f.NeverStale},
 	}

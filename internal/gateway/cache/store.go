@@ -75,12 +75,20 @@ func (p *Purge) matches(e *Entry) bool {
 	return false
 }
 
+func shardsFor(budget int64) int {
+	if budget < shardCount*leastShard {
+		return 1
+	}
+	return shardCount
+}
+
+// LargestFor is the size up to which a Store with the budget takes an entry: a
+// few of them must fit, or each would push out all others.
+func LargestFor(budget int64) int64 { return budget / int64(shardsFor(budget)) / 2 }
+
 // NewStore returns a Store for at most budget bytes.
 func NewStore(budget int64) *Store {
-	n := shardCount
-	if budget < shardCount*leastShard {
-		n = 1
-	}
+	n := shardsFor(budget)
 	s := &Store{seed: maphash.MakeSeed(), shards: make([]*shard, n)}
 	for i := range s.shards {
 		s.shards[i] = &shard{budget: budget / int64(n)}
@@ -88,10 +96,6 @@ func NewStore(budget int64) *Store {
 	}
 	return s
 }
-
-// Largest is the size up to which an entry can be stored: a few of them must
-// fit, or each would push out all others.
-func (s *Store) Largest() int64 { return s.shards[0].budget / 2 }
 
 func (s *Store) shard(path string) *shard {
 	if len(s.shards) == 1 {

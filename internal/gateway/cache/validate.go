@@ -31,6 +31,9 @@ func Unconditional(h http.Header) {
 	}
 }
 
+// Selects reports whether a request with the header and e's Key gets e.
+func (e *Entry) Selects(h http.Header) bool { return e.matchesVary(h) }
+
 // Confirms reports whether a 304 with the header speaks of e (§4.3.4): its
 // ETag, if it has one, is e's.
 func (e *Entry) Confirms(h http.Header) bool {
