@@ -297,7 +297,7 @@ var notExecuted = []int{http.StatusUnauthorized, http.StatusRequestTimeout, http
 
 // tookEffect reports whether an execution that ended with err may have changed something.
 func (e *execution) tookEffect(err error) bool {
-	if e.keeper.rt.Upstream != "" {
+	if rt := e.keeper.rt; rt.Upstream != "" || rt.aggregated {
 		return e.x.Sent
 	}
 	switch problem.From(err).Code {

@@ -40,6 +40,7 @@ const (
 	IdempotencyKeyMissing     Code = "idempotency_key_missing"
 	IdempotencyKeyInvalid     Code = "idempotency_key_invalid"
 	ContractViolation         Code = "contract_violation"
+	PersistedQueryUnknown     Code = "persisted_query_unknown"
 	TokenMissing              Code = "token_missing"
 	TokenInvalid              Code = "token_invalid"
 	TokenExpired              Code = "token_expired"
@@ -90,6 +91,7 @@ var Catalogue = []Kind{
 	{IdempotencyKeyMissing, 400, FixRequest, "This call needs an Idempotency-Key.", "The route requires a key so that a retry cannot execute twice.", "Make one key per user action (a UUID), store it with the queued request, and send it on every try.", 0},
 	{IdempotencyKeyInvalid, 400, FixRequest, "The Idempotency-Key is malformed.", "The key is empty, longer than 255 bytes, sent twice, or has characters outside visible ASCII.", "Send one RFC 9651 string or bare token, for example a UUID.", 0},
 	{ContractViolation, 400, FixRequest, "The request does not match the API's contract.", "The body, a parameter or a header differs from the route's OpenAPI document.", "Correct the field that detail names.", 0},
+	{PersistedQueryUnknown, 400, FixRequest, "This GraphQL document is not on the list of persisted ones.", "The SHA-256 in extensions.persistedQuery, or the document itself, is not among the documents of the route.", "Register the app's documents with the route before the app is released.", 0},
 	{TokenMissing, 401, Reauthenticate, "An access token is needed.", "The route is not public and the request has no Authorization header.", "Register the installation (POST /v1/installations) or sign in, then send the access token.", 0},
 	{TokenInvalid, 401, Reauthenticate, "The access token is not valid.", "The Authorization header does not verify: wrong scheme, signature, issuer, audience or type. A bad header is refused on public routes too.", "Get a new token; if the refresh token is refused as well, re-attach the installation or sign in.", 0},
 	{TokenExpired, 401, Retry, "The access token has expired.", "Its lifetime (15 minutes by default) is over.", "Refresh it at /oauth/token, then repeat the request.", 0},

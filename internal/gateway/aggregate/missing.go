@@ -277,3 +277,9 @@ func partialHeader(p *Plan, list []missing) string {
 	}
 	return string(b)
 }
+
+// PathFailure is a path that values of others have made odd, such as one with
+// a segment "..".
+func PathFailure(err error) *Failure {
+	return &Failure{Reason: reasonValue, Cause: err, Value: &ValueError{Reference: "the call's path", Why: "is refused: " + err.Error()}}
+}

@@ -103,6 +103,9 @@ type Call struct {
 // UsesQuery reports whether the request's query is looked at.
 func (p *Plan) UsesQuery() bool { return p.query || p.fields }
 
+// UsesFields reports whether ?fields= is looked at.
+func (p *Plan) UsesFields() bool { return p.fields }
+
 // UsesBody reports whether the request's body is looked at.
 func (p *Plan) UsesBody() bool { return p.body }
 

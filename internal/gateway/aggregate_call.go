@@ -1,0 +1,307 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"landline/internal/gateway/aggregate"
+	"landline/internal/gateway/idem"
+	"landline/internal/observe"
+	"landline/internal/problem"
+)
+
+// upstreamCall is one call of an aggregated route. It goes the last part of a
+// proxied request's way: target, breaker, timeout, and the upstream.
+type upstreamCall struct {
+	g       *Gateway
+	rt      *Route
+	call    *aggregate.Call
+	up      *upstream
+	most    int // bytes of the answer
+	handler Handler
+	metrics callMetric
+}
+
+func (g *Gateway) newUpstreamCall(rt *Route, call *aggregate.Call, c *CallConfig, way destination) *upstreamCall {
+	u := &upstreamCall{g: g, rt: rt, call: call, up: way.upstream, most: int(c.MaxResponse), metrics: g.callMetrics.of(rt.Feature, call.Name, way.upstream.name)}
+	if u.most == 0 {
+		u.most = defaultCallResponse
+	}
+	timeout := c.Timeout.D()
+	if timeout == 0 {
+		timeout = rt.Policy.Timeout.D()
+	}
+	stages := append(g.upstreamStages(rt, way, timeout), takeStage)
+	u.handler = chain(stages, g.forward(way.upstream, wholePath))
+	return u
+}
+
+// wholePath is the path of a call: its one parameter.
+var wholePath = &pathTemplate{pieces: []templatePiece{{param: 0}}}
+
+// callRequest is one call of one request.
+type callRequest struct {
+	x       *Exchange
+	in      *http.Request
+	header  http.Header // of the client, without what concerns its own request
+	request *aggregate.Request
+	sent    *atomic.Bool
+	several bool // calls of the route may change something
+	fresh   *freshness
+}
+
+// send makes the call and takes its answer in.
+func (u *upstreamCall) send(ctx context.Context, c *callRequest) aggregate.Answer {
+	began := time.Now()
+	path, err := checkPath(c.request.Path)
+	if err != nil {
+		return u.told(c, nil, began, aggregate.Answer{Failure: aggregate.PathFailure(err)})
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	x := &Exchange{
+		Route: c.x.Route, Start: c.x.Start, Client: c.x.Client, Principal: c.x.Principal, ClientIP: c.x.ClientIP,
+		TraceID: c.x.TraceID, SpanID: c.x.SpanID, ParentSpanID: c.x.SpanID, Sampled: c.x.Sampled,
+		peer: c.x.peer, trusted: c.x.trusted, secure: c.x.secure, origin: c.x.origin,
+		taken: &takenAnswer{header: http.Header{}, most: u.most, graphql: u.call.GraphQL != nil, cancel: cancel},
+	}
+	x.params[0] = path
+	x.Params = x.params[:1]
+	if u.traced(x) {
+		x.SpanID = observe.NewSpanID()
+	}
+	r := u.request(ctx, c)
+	defer func() { // also when a panic passes
+		if x.Sent && u.call.Write {
+			c.sent.Store(true)
+		}
+	}()
+	err = u.handler(x, x.taken, r)
+	return u.told(c, x, began, u.judge(c, x, err))
+}
+
+// request is the call as if a client had sent it.
+func (u *upstreamCall) request(ctx context.Context, c *callRequest) *http.Request {
+	h := c.header
+	if c.request.Body != nil || u.call.Write && c.several || !u.call.Write && len(h["Idempotency-Key"]) > 0 {
+		h = shallow(h)
+	}
+	if !u.call.Write {
+		delete(h, "Idempotency-Key") // the key is for what writes
+	} else if c.several {
+		deriveKey(h, u.call.Name)
+	}
+	r := &http.Request{
+		Method: u.call.Method, URL: &url.URL{Path: c.request.Path, RawQuery: c.request.Query}, Header: h, Host: c.in.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: c.in.RemoteAddr, TLS: c.in.TLS, Body: http.NoBody,
+	}
+	if b := c.request.Body; b != nil {
+		h["Content-Type"] = []string{"application/json"}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+	}
+	return r.WithContext(ctx)
+}
+
+// deriveKey gives each of several writes its own idempotency key: one service
+// may get more than one of them, and the same key twice would be a mistake.
+func deriveKey(h http.Header, call string) {
+	values := h["Idempotency-Key"]
+	if len(values) != 1 {
+		return
+	}
+	key, err := idem.ParseKey(values[0])
+	if err != nil {
+		return // without the idempotency stage keys are passed on as they are
+	}
+	sum := sha256.Sum256([]byte(call + "\n" + key))
+	h["Idempotency-Key"] = []string{call + "-" + hex.EncodeToString(sum[:16])}
+}
+
+// judge turns what came back into an answer.
+func (u *upstreamCall) judge(c *callRequest, x *Exchange, err error) aggregate.Answer {
+	t := x.taken
+	switch {
+	case err != nil:
+		return aggregate.Answer{Failure: aggregate.FailureOf(err)}
+	case u.call.GraphQL != nil && len(t.body) > 0:
+		c.fresh.see(t.header)
+		return aggregate.GraphQLAnswer(t.status, t.body)
+	case t.status/100 != 2:
+		return aggregate.Answer{Failure: aggregate.StatusFailure(t.status, retryAfter(t.header))}
+	}
+	c.fresh.see(t.header)
+	return aggregate.Answer{JSON: t.body}
+}
+
+// retryAfter reads whole seconds; a date is left to the next request.
+func retryAfter(h http.Header) time.Duration {
+	n, err := strconv.Atoi(h.Get("Retry-After"))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return min(time.Duration(n)*time.Second, time.Hour)
+}
+
+func (u *upstreamCall) traced(x *Exchange) bool { return x.Sampled && u.g.options.Tracer.Enabled() }
+
+// told counts the call and records its span. x is nil for a call that was not sent.
+func (u *upstreamCall) told(c *callRequest, x *Exchange, began time.Time, a aggregate.Answer) aggregate.Answer {
+	took := time.Since(began)
+	outcome := a.Outcome()
+	u.metrics.observe(outcome, took)
+	if x == nil {
+		return a
+	}
+	if x.UpstreamTook > 0 {
+		u.g.metrics.upstream.WithLabelValues(u.rt.Feature, u.up.name, x.Target).Observe(x.UpstreamTook.Seconds())
+	}
+	if !u.traced(x) {
+		return a
+	}
+	failed := ""
+	if a.Failure != nil {
+		failed = outcome
+	}
+	u.g.options.Tracer.Record(observe.Span{
+		TraceID: x.TraceID, SpanID: x.SpanID, ParentSpanID: c.x.SpanID, Name: "call " + u.call.Name, Kind: observe.SpanClient,
+		Start: began, End: began.Add(took), Error: failed,
+		Attributes: []observe.Attr{
+			{Key: "http.request.method", Value: u.call.Method},
+			{Key: "http.response.status_code", Value: x.status},
+			{Key: "landline.feature", Value: u.rt.Feature},
+			{Key: "landline.call", Value: u.call.Name},
+			{Key: "landline.upstream", Value: u.up.name},
+			{Key: "landline.target", Value: x.Target},
+		},
+	})
+	return a
+}
+
+// takeStage checks an answer while the target's breaker still listens: garbage
+// is a fault of the target's.
+func takeStage(next Handler) Handler {
+	return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+		t := x.taken
+		t.reset()
+		err := next(x, w, r)
+		if t.fault == nil && err == nil {
+			t.check()
+		}
+		if t.fault != nil {
+			return problem.New(problem.UpstreamInvalid, "the service behind %s gave an invalid answer", x.Route.Feature).Wrap(t.fault)
+		}
+		return err
+	}
+}
+
+// takenAnswer is the ResponseWriter that an upstream's answer to a call ends in.
+type takenAnswer struct {
+	header  http.Header
+	status  int
+	body    []byte
+	most    int
+	graphql bool // answers of errors count too, whatever their status
+	cancel  context.CancelCauseFunc
+	fault   error // why the answer cannot be used
+	unread  int   // bytes of a body that nobody reads
+}
+
+// errUnwanted ends reading an answer that will not be used.
+var errUnwanted = errors.New("the answer is not wanted")
+
+const maxUnread = 64 << 10
+
+// reset makes room for another try.
+func (t *takenAnswer) reset() {
+	clear(t.header)
+	t.status, t.body, t.fault, t.unread = 0, t.body[:0], nil, 0
+}
+
+// Header is the answer's.
+func (t *takenAnswer) Header() http.Header { return t.header }
+
+func (t *takenAnswer) wanted() bool { return t.status/100 == 2 || t.graphql }
+
+// WriteHeader looks whether the answer can be used.
+func (t *takenAnswer) WriteHeader(status int) {
+	if t.status != 0 || status < 200 {
+		return
+	}
+	if t.status = status; !t.wanted() || status == http.StatusNoContent || status == http.StatusResetContent {
+		return
+	}
+	length, err := strconv.Atoi(t.header.Get("Content-Length"))
+	switch {
+	case err == nil && length > t.most:
+		t.refuse(fmt.Errorf("the answer has %d bytes, more than %d", length, t.most))
+	case t.header.Get("Content-Encoding") != "" && !strings.EqualFold(t.header.Get("Content-Encoding"), "identity"):
+		t.refuse(errors.New("the answer is encoded although no encoding was asked for"))
+	case !isJSON(t.header.Get("Content-Type")):
+		if t.status/100 == 2 {
+			t.refuse(fmt.Errorf("the answer is %.80q and no JSON", t.header.Get("Content-Type")))
+		} else {
+			t.graphql = false // an error page
+		}
+	case err == nil && length > 0 && cap(t.body) < length:
+		t.body = make([]byte, 0, length)
+	}
+}
+
+// refuse ends the call: the rest of its answer is not worth waiting for.
+func (t *takenAnswer) refuse(err error) {
+	t.fault = err
+	t.cancel(errUnwanted)
+}
+
+func isJSON(contentType string) bool {
+	if contentType == "application/json" {
+		return true
+	}
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"))
+}
+
+func (t *takenAnswer) Write(b []byte) (int, error) {
+	if t.status == 0 {
+		t.WriteHeader(http.StatusOK)
+	}
+	switch {
+	case t.fault != nil:
+		return 0, t.fault
+	case !t.wanted():
+		if t.unread += len(b); t.unread > maxUnread {
+			return 0, errUnwanted
+		}
+		return len(b), nil
+	case len(t.body)+len(b) > t.most:
+		t.refuse(fmt.Errorf("the answer has more than %d bytes", t.most))
+		return 0, t.fault
+	}
+	t.body = append(t.body, b...)
+	return len(b), nil
+}
+
+// check looks at a whole answer.
+func (t *takenAnswer) check() {
+	switch {
+	case !t.wanted():
+	case len(t.body) == 0 && (t.status == http.StatusNoContent || t.status == http.StatusResetContent):
+		t.body = []byte("null")
+	case len(t.body) == 0 && t.graphql && t.status/100 != 2:
+	case !aggregate.Valid(t.body):
+		t.fault = errors.New("the answer is not JSON")
+	}
+}
