@@ -148,3 +148,13 @@ func (c *UpstreamConfig) watch() (w health.Config, ok bool) {
 	w.SlowStart = c.SlowStart.D()
 	return w, w.Active != nil || w.Passive != nil || w.SlowStart > 0
 }
+
+// Check finds the faults that show only when the PEM texts are read.
+func (c *TLSConfig) Check(v *config.Validator) {
+	if c.Certificate == "" && c.Key == "" {
+		return
+	}
+	if _, err := clientCertificate(*c); err != nil {
+		v.Fault("write certificate: ${file:client.pem} and key: ${file:client-key.pem}", "%s", err)
+	}
+}

@@ -26,30 +26,71 @@ const maxInformational = 16
 // request to x.target and streams the answer back.
 func (g *Gateway) forward(up *upstream, path *pathTemplate) Handler {
 	return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
-		up.pool.acquire()
-		x.target.inFlight.Add(1)
-		defer func() {
-			x.target.inFlight.Add(-1)
-			up.pool.release()
-		}()
-		c := call{gateway: g, x: x, w: w, in: r, up: up}
+		if x.tries.hedges(r) {
+			return g.race(x, up, path, w, r)
+		}
+		c := g.newCall(x, up, w, r)
+		defer c.end()
 		if err := c.prepare(path); err != nil {
 			return err
 		}
-		defer c.body.recall()
 		began := time.Now()
-		transport := up.pool.main
-		if c.upgrade {
-			transport = up.pool.upgrade
-		}
-		res, err := transport.RoundTrip(c.out)
-		x.UpstreamTook = time.Since(began)
-		x.Sent = c.sent.Load()
-		if err != nil {
-			return c.failed(err)
-		}
-		return c.answer(res)
+		res, err := c.roundTrip()
+		return c.finish(res, err, time.Since(began))
 	}
+}
+
+// newCall begins a call to x.target; it must be ended.
+func (g *Gateway) newCall(x *Exchange, up *upstream, w http.ResponseWriter, r *http.Request) *call {
+	c := &call{gateway: g, x: x, w: w, in: r, up: up, target: x.target, connections: up.pool.acquire(up.hosts)}
+	c.target.inFlight.Add(1)
+	return c
+}
+
+// end gives back what the call holds.
+func (c *call) end() {
+	c.body.recall()
+	c.target.inFlight.Add(-1)
+	c.connections.release()
+}
+
+// roundTrip sends the request and waits for the header of the answer. It
+// touches nothing but the call, so that two calls can run side by side.
+func (c *call) roundTrip() (*http.Response, error) {
+	if c.upgrade {
+		return c.connections.upgrade.RoundTrip(c.out)
+	}
+	return c.connections.main.RoundTrip(c.out)
+}
+
+// finish notes how the call went and passes the answer on.
+func (c *call) finish(res *http.Response, err error, took time.Duration) error {
+	x, sent := c.x, c.sent.Load()
+	x.UpstreamTook = took
+	x.Sent = x.Sent || sent
+	if x.tries != nil {
+		x.tries.sent = x.tries.sent || sent
+	}
+	if x.slot.Taken() {
+		x.slot.Release(c.timed(res, err))
+	}
+	if err != nil {
+		return c.failed(err)
+	}
+	return c.answer(res)
+}
+
+// timed reports whether the call's time says something about the load of the
+// upstream: that of a whole answer, or of a timeout, which is the least that an
+// answer would have taken. A failure may come faster than any work.
+func (c *call) timed(res *http.Response, err error) bool {
+	if c.x.untimed() || c.upgrade {
+		return false
+	}
+	if err != nil {
+		return errors.Is(context.Cause(c.in.Context()), errTimeout)
+	}
+	return res.StatusCode < 500 && streamKind(res) == finite
 }
 
 // call is one request to an upstream.
@@ -60,8 +101,11 @@ type call struct {
 	in      *http.Request // from the client
 	out     *http.Request // to the upstream
 	up      *upstream
+	target  *target
 	body    loan // of the client's body
 	upgrade bool
+
+	connections *generation
 
 	url   url.URL
 	trace httptrace.ClientTrace
@@ -80,7 +124,7 @@ func (c *call) prepare(path *pathTemplate) error {
 	if err != nil {
 		return err
 	}
-	escaped := path.expand(x.target.basePath, x.Params)
+	escaped := path.expand(c.target.basePath, x.Params)
 	if path.mixed {
 		if _, err := checkPath(escaped); err != nil {
 			return problem.New(problem.InvalidRequest, "%s", err.Error())
@@ -90,7 +134,7 @@ func (c *call) prepare(path *pathTemplate) error {
 	if err != nil {
 		return problem.New(problem.InvalidRequest, "the path is not well-formed").Wrap(err)
 	}
-	c.url = url.URL{Scheme: x.target.scheme, Host: x.target.host, Path: decoded, RawPath: escaped, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
+	c.url = url.URL{Scheme: c.target.scheme, Host: c.target.host, Path: decoded, RawPath: escaped, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery}
 
 	c.trace.GotConn = c.gotConn
 	c.trace.Got1xxResponse = c.got1xx
@@ -105,6 +149,9 @@ func (c *call) prepare(path *pathTemplate) error {
 	out.Body, out.GetBody = nil, nil // without GetBody the transport never sends a body twice
 	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
 		c.body.body, c.body.client, c.body.clock = r.Body, x.body, &x.countdown
+		if x.tries != nil {
+			c.body.trial = &x.tries.clock
+		}
 		out.Body = &c.body
 	}
 	c.out = out
@@ -167,7 +214,7 @@ func (c *call) failed(err error) error {
 
 func (c *call) problem(code problem.Code, what string, err error) error {
 	return problem.New(code, "the service behind %s %s", c.x.Route.Feature, what).
-		Wrap(fmt.Errorf("upstream %s, target %s: %w", c.up.name, c.x.target.name, err))
+		Wrap(fmt.Errorf("upstream %s, target %s: %w", c.up.name, c.target.name, err))
 }
 
 func isTLSFailure(err error) bool {

@@ -25,6 +25,9 @@ func (c *call) answer(res *http.Response) error {
 	case res.StatusCode < 200:
 		res.Body.Close()
 		return c.problem(problem.UpstreamInvalid, "gave an invalid answer", errors.New("final status "+strconv.Itoa(res.StatusCode)))
+	case res.StatusCode >= 500 && x.tries != nil && x.tries.againAfter(x, c.in, res):
+		res.Body.Close()
+		return errUpstream5xx
 	case res.StatusCode >= 500 && x.stock5xx:
 		discard(res.Body)
 		return errUpstream5xx
@@ -33,6 +36,7 @@ func (c *call) answer(res *http.Response) error {
 	if context.Cause(c.in.Context()) != nil {
 		return c.failed(c.in.Context().Err())
 	}
+	x.tries.begins()
 	h := c.w.Header()
 	copyAnswerHeader(h, res.Header)
 	for key := range res.Trailer {

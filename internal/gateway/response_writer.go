@@ -27,6 +27,7 @@ func (w *responseWriter) WriteHeader(status int) {
 	if w.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		w.status, w.headerAt = status, time.Now()
 		w.addTiming()
+		w.x.answerBegins(status, w.ResponseWriter.Header())
 		w.x.edits.apply(w.x, status, w.ResponseWriter.Header())
 	}
 	w.ResponseWriter.WriteHeader(status)

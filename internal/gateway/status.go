@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"landline/internal/gateway/health"
 	"landline/internal/module"
 )
 
@@ -51,7 +52,8 @@ func worst(breakers []*breaker) string {
 }
 
 // UpstreamStatus tells how each upstream is doing as this node sees it, sorted
-// by name. A target is unhealthy while every breaker of it is open.
+// by name. A target is unhealthy while its probes fail, while it is ejected,
+// and while every breaker of it is open.
 func (g *Gateway) UpstreamStatus() []UpstreamStatus {
 	t := g.table.Load()
 	if t == nil {
@@ -59,18 +61,37 @@ func (g *Gateway) UpstreamStatus() []UpstreamStatus {
 	}
 	list := make([]UpstreamStatus, 0, len(t.upstreams))
 	for _, name := range slices.Sorted(maps.Keys(t.upstreams)) {
+		u := t.upstreams[name]
 		s := UpstreamStatus{Name: name, Targets: []module.TargetStatus{}}
-		for _, tg := range t.upstreams[name].targets {
-			healthy := t.reachable(name, tg.url())
-			ts := module.TargetStatus{Name: tg.name, URL: tg.url(), Weight: tg.weight, Healthy: healthy, InFlight: tg.inFlight.Load()}
-			if !healthy {
-				ts.Error = "the breaker of every feature that uses it is open"
-			}
+		if u.limiter != nil {
+			s.Limit = u.limiter.Limit()
+		}
+		for i := range u.targets {
+			ts := t.targetStatus(u, i)
+			s.InFlight += ts.InFlight
 			s.Targets = append(s.Targets, ts)
 		}
 		list = append(list, s)
 	}
 	return list
+}
+
+func (t *table) targetStatus(u *upstream, i int) module.TargetStatus {
+	tg := u.targets[i]
+	ts := module.TargetStatus{Name: tg.name, URL: tg.url(), Weight: tg.weight, Healthy: true, State: health.Healthy, Share: 1, InFlight: tg.inFlight.Load()}
+	if u.monitor != nil {
+		h := u.monitor.Status(i)
+		ts.State, ts.Share, ts.Since, ts.Error = h.State, float64(h.Share)/health.Full, &h.Since, h.Why
+		ts.Healthy = h.Share > 0
+		if h.State == health.Ejected {
+			ts.Until = &h.Until
+		}
+	}
+	if ts.Healthy && !t.reachable(u.name, tg.url()) {
+		ts.Healthy, ts.State, ts.Share = false, health.Unhealthy, 0
+		ts.Error = "the breaker of every feature that uses it is open"
+	}
+	return ts
 }
 
 func (t *table) reachable(upstream, url string) bool {

@@ -23,6 +23,7 @@ func (c *call) switchProtocols(res *http.Response) error {
 	}
 	defer backend.Close()
 	c.x.countdown.forget()
+	c.x.tries.begins()
 	c.x.settle(good)
 
 	h := c.w.Header()
@@ -170,7 +171,7 @@ func (f *frameTracker) step(p []byte) int {
 		n := uint64(len(p))
 		n = min(n, f.left)
 		f.left -= n
-		return int(n) //nolint:gosec // at most len(p)
+		return int(n) // #nosec -- at most len(p)
 	}
 	f.header[f.have] = p[0]
 	f.have++

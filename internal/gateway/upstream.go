@@ -1,18 +1,17 @@
 package gateway
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"net/http"
 	"net/url"
 	"reflect"
 	"strings"
 	"sync/atomic"
-	"time"
+
+	"landline/internal/gateway/balance"
+	"landline/internal/gateway/health"
+	"landline/internal/gateway/overload"
+	"landline/internal/gateway/rolling"
 )
 
 // upstream is a service of the team, as one table sees it.
@@ -20,8 +19,14 @@ type upstream struct {
 	name    string
 	config  *UpstreamConfig
 	targets []*target
-	total   int // sum of the weights
 	pool    *pool
+	hosts   []string          // names of targets that have to be resolved
+	ids     []uint64          // what a key's choice is made of, for each target
+	monitor *health.Monitor   // nil when nothing is watched
+	budget  *rolling.Budget   // of retries and hedges
+	limiter *overload.Limiter // nil without one
+
+	statuses []statusRange // of a good probe
 }
 
 // target is one place where an upstream runs.
@@ -30,27 +35,18 @@ type target struct {
 	weight   int
 	scheme   string
 	host     string
-	basePath string        // escaped, without a trailing slash
-	inFlight *atomic.Int64 // carried over from table to table
+	basePath string         // escaped, without a trailing slash
+	inFlight *atomic.Int64  // carried over from table to table
+	health   *health.Target // carried over from table to table
 }
 
 func (t *target) url() string { return t.scheme + "://" + t.host + t.basePath }
 
-// pool holds the connections of one upstream. It outlives the tables that use
-// it and is shared by those whose configuration of it is the same.
-type pool struct {
-	config  UpstreamConfig // without targets
-	main    http.RoundTripper
-	upgrade http.RoundTripper // HTTP/1.1 alone: a WebSocket takes over its connection
-	closers []interface{ CloseIdleConnections() }
-
-	users   atomic.Int64
-	retired atomic.Bool
-}
-
-// newUpstream compiles c, taking over the connections of old where it can.
-func newUpstream(name string, c *UpstreamConfig, old *upstream) (*upstream, error) {
+// newUpstream compiles c, taking over what it can from old: connections, what
+// is known of targets, budget and limits. It starts nothing.
+func newUpstream(name string, c *UpstreamConfig, o *Options, shares overload.Shares, old *upstream) (*upstream, error) {
 	u := &upstream{name: name, config: c}
+	total := 0
 	for i, tc := range c.Targets {
 		parsed, err := parseTargetURL(tc.URL)
 		if err != nil {
@@ -62,22 +58,49 @@ func newUpstream(name string, c *UpstreamConfig, old *upstream) (*upstream, erro
 			inFlight: new(atomic.Int64),
 		}
 		u.targets = append(u.targets, t)
-		u.total += t.weight
+		u.ids = append(u.ids, balance.Hash(t.url()))
+		total += t.weight
 	}
-	if u.total == 0 {
+	if total == 0 {
 		return nil, fmt.Errorf("upstream %s: no target has a weight above 0", name)
 	}
-	shared := *c
-	shared.Targets = nil
-	if old != nil && reflect.DeepEqual(old.pool.config, shared) {
-		u.pool = old.pool
-		return u, nil
-	}
-	var err error
-	if u.pool, err = newPool(shared); err != nil {
+	u.hosts = hostNames(u.targets)
+	if err := u.connect(o, old); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", name, err)
 	}
+	if err := u.watch(o, old); err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", name, err)
+	}
+	u.bound(shares, old)
 	return u, nil
+}
+
+// connect takes over old's connections if they would be the same.
+func (u *upstream) connect(o *Options, old *upstream) (err error) {
+	shared := poolConfig(u.config)
+	if old != nil && reflect.DeepEqual(old.pool.config, shared) {
+		u.pool = old.pool
+		return nil
+	}
+	u.pool, err = newPool(shared, o.Resolver)
+	return err
+}
+
+// bound takes over old's budget and limit if they would be the same.
+func (u *upstream) bound(shares overload.Shares, old *upstream) {
+	limits := u.config.Concurrency.limits(shares)
+	if old != nil && old.config.RetryBudget == u.config.RetryBudget {
+		u.budget = old.budget
+	} else {
+		u.budget = rolling.NewBudget(u.config.RetryBudget.Share, u.config.RetryBudget.Min, budgetWindow)
+	}
+	switch {
+	case limits == nil:
+	case old != nil && old.limiter != nil && old.limiter.Config() == *limits:
+		u.limiter = old.limiter
+	default:
+		u.limiter = overload.NewLimiter(*limits)
+	}
 }
 
 // targetName is the configured name, or what stands in for it.
@@ -112,83 +135,4 @@ func parseTargetURL(s string) (*url.URL, error) {
 		return nil, err
 	}
 	return u, nil
-}
-
-// pick chooses a target at random by weight.
-func (u *upstream) pick() int {
-	if len(u.targets) == 1 {
-		return 0
-	}
-	n := rand.IntN(u.total) //nolint:gosec // spreading load is no secret
-	for i, t := range u.targets {
-		if n -= t.weight; n < 0 {
-			return i
-		}
-	}
-	return 0
-}
-
-func newPool(c UpstreamConfig) (*pool, error) {
-	var roots *x509.CertPool
-	if c.TLS.CA != "" {
-		roots = x509.NewCertPool()
-		if !roots.AppendCertsFromPEM([]byte(c.TLS.CA)) {
-			return nil, errors.New("tls.ca holds no PEM certificate; write ${file:ca.pem}")
-		}
-	}
-	dialer := &net.Dialer{Timeout: c.ConnectTimeout.D(), KeepAlive: 30 * time.Second}
-	transport := func(protocols http.Protocols) *http.Transport {
-		return &http.Transport{
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{RootCAs: roots, ServerName: c.TLS.ServerName, MinVersion: tls.VersionTLS12},
-			TLSHandshakeTimeout:    c.ConnectTimeout.D(),
-			MaxIdleConnsPerHost:    max(c.IdleConnections, 1),
-			DisableKeepAlives:      c.IdleConnections == 0,
-			MaxConnsPerHost:        c.MaxConnections,
-			IdleConnTimeout:        c.IdleTimeout.D(),
-			ExpectContinueTimeout:  time.Second,
-			DisableCompression:     true, // the client's Accept-Encoding and the upstream's answer are passed as they are
-			MaxResponseHeaderBytes: int64(c.ResponseHeader),
-			Protocols:              &protocols,
-			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
-		}
-	}
-	var protocols, http1 http.Protocols
-	http1.SetHTTP1(true)
-	switch c.Protocol {
-	case "http1":
-		protocols.SetHTTP1(true)
-	case "http2":
-		protocols.SetHTTP2(true)
-	case "h2c":
-		protocols.SetUnencryptedHTTP2(true)
-	default:
-		protocols.SetHTTP1(true)
-		protocols.SetHTTP2(true)
-	}
-	mainTransport, upgrade := transport(protocols), transport(http1)
-	return &pool{
-		config: c, main: mainTransport, upgrade: upgrade,
-		closers: []interface{ CloseIdleConnections() }{mainTransport, upgrade},
-	}, nil
-}
-
-func (p *pool) acquire() { p.users.Add(1) }
-
-func (p *pool) release() {
-	if p.users.Add(-1) == 0 && p.retired.Load() {
-		p.closeIdle()
-	}
-}
-
-// retire closes the pool's connections as they become idle: no new table uses it.
-func (p *pool) retire() {
-	p.retired.Store(true)
-	p.closeIdle()
-}
-
-func (p *pool) closeIdle() {
-	for _, c := range p.closers {
-		c.CloseIdleConnections()
-	}
 }

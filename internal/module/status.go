@@ -24,8 +24,10 @@ type RouteStatus struct {
 
 // UpstreamStatus is how one upstream is doing as seen by this node.
 type UpstreamStatus struct {
-	Name    string         `json:"name"`
-	Targets []TargetStatus `json:"targets"`
+	Name     string         `json:"name"`
+	InFlight int64          `json:"in_flight" doc:"Requests being worked on by all targets."`
+	Limit    int            `json:"limit,omitempty" doc:"How many may wait for it now, where an adaptive limit is configured."`
+	Targets  []TargetStatus `json:"targets"`
 }
 
 // TargetStatus is one target of an upstream.
@@ -34,6 +36,9 @@ type TargetStatus struct {
 	URL      string     `json:"url" doc:"Without user information."`
 	Weight   int        `json:"weight" doc:"Share of the traffic relative to the other targets."`
 	Healthy  bool       `json:"healthy" doc:"Takes traffic. True as well while nothing is known."`
+	State    string     `json:"state" enum:"healthy,recovering,unhealthy,ejected" doc:"recovering: it came back and does not get its whole share yet. unhealthy: probes fail, or the breaker of every feature that uses it is open. ejected: requests kept failing."`
+	Share    float64    `json:"share" doc:"Part of its weight that it gets, 0 to 1."`
+	Until    *time.Time `json:"until,omitempty" doc:"When an ejection ends."`
 	Since    *time.Time `json:"since,omitempty" doc:"Since when it is so."`
 	InFlight int64      `json:"in_flight"`
 	Error    string     `json:"error,omitempty" doc:"Why it is not healthy."`

@@ -29,7 +29,7 @@ func Random(weights []int) int {
 	if total <= 0 {
 		return None
 	}
-	n := rand.IntN(total) //nolint:gosec // spreading load is no secret
+	n := rand.IntN(total) // #nosec -- spreading load is no secret
 	for i, w := range weights {
 		if n -= w; n < 0 {
 			return i

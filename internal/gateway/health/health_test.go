@@ -36,7 +36,8 @@ func TestProbesDecideOnlyInARow(t *testing.T) {
 		var sick atomic.Bool
 		var probes atomic.Int64
 		var told []string
-		m := New(Config{Active: active()}, targets(1), nil, Events{Probed: func(_ int, healthy bool, why string) { told = append(told, fmt.Sprint(healthy, why)) }})
+		m := New(Config{Active: active()}, targets(1), Events{Probed: func(_ int, healthy bool, why string) { told = append(told, fmt.Sprint(healthy, why)) }})
+		m.Adopt()
 		m.Start(func(context.Context, int) error {
 			probes.Add(1)
 			if sick.Load() {
@@ -97,7 +98,8 @@ func TestFlapping(t *testing.T) {
 
 func TestAHangingProbeIsABadOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := New(Config{Active: active()}, targets(1), nil, Events{})
+		m := New(Config{Active: active()}, targets(1), Events{})
+		m.Adopt()
 		m.Start(func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() })
 		time.Sleep(6 * time.Second)
 		if s := m.Status(0); s.State != Unhealthy || s.Why != "no answer within 500ms" {
@@ -110,7 +112,8 @@ func TestAHangingProbeIsABadOne(t *testing.T) {
 
 func TestEjection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := New(Config{Passive: passive()}, targets(4), nil, Events{})
+		m := New(Config{Passive: passive()}, targets(4), Events{})
+		m.Adopt()
 		fail := func(i, n int) {
 			for range n {
 				m.Report(i, true)
@@ -157,7 +160,8 @@ func TestEjection(t *testing.T) {
 func TestEjectionByRatio(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &Passive{Ratio: 0.5, MinRequests: 10, Window: 10 * time.Second, Ejection: time.Second, MaxEjected: 1}
-		m := New(Config{Passive: p}, targets(2), nil, Events{})
+		m := New(Config{Passive: p}, targets(2), Events{})
+		m.Adopt()
 		for range 4 {
 			m.Report(0, false)
 			m.Report(0, true)
@@ -188,7 +192,8 @@ func TestMaxEjected(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := passive()
 			p.Failures, p.MaxEjected = 2, share
-			m := New(Config{Passive: p}, targets(n), nil, Events{})
+			m := New(Config{Passive: p}, targets(n), Events{})
+			m.Adopt()
 			for _, o := range outcomes {
 				if o == 2*n {
 					time.Sleep(time.Second)
@@ -212,7 +217,8 @@ func TestMaxEjected(t *testing.T) {
 func TestSlowStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, fresh := NewTarget(), NewTarget()
-		m := New(Config{SlowStart: 10 * time.Second, Passive: passive()}, []*Target{old, fresh}, map[*Target]bool{fresh: true}, Events{})
+		m := New(Config{SlowStart: 10 * time.Second, Passive: passive()}, []*Target{old, fresh}, Events{})
+		m.Adopt(fresh)
 		if m.Share(0, time.Now()) != Full || m.Share(1, time.Now()) != firstShare || m.Status(1).State != Recovering {
 			t.Fatalf("%d %d", m.Share(0, time.Now()), m.Share(1, time.Now()))
 		}

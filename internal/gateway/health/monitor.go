@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,14 +27,18 @@ type Events struct {
 }
 
 // New returns a monitor of targets that an earlier monitor may have watched.
-// rising lists those that are new beside others that have long been at work:
-// they start slowly.
-func New(c Config, targets []*Target, rising map[*Target]bool, e Events) *Monitor {
-	m := &Monitor{config: c, targets: targets, events: e}
-	for _, t := range targets {
-		t.prepare(&m.config, rising[t])
+// It changes nothing until Adopt.
+func New(c Config, targets []*Target, e Events) *Monitor {
+	return &Monitor{config: c, targets: targets, events: e}
+}
+
+// Adopt fits the targets to the configuration; it must be called once, before
+// anything else. rising are those that are new beside others that have long
+// been at work: they start slowly.
+func (m *Monitor) Adopt(rising ...*Target) {
+	for _, t := range m.targets {
+		t.prepare(&m.config, slices.Contains(rising, t))
 	}
-	return m
 }
 
 // Share is what target i takes of its weight now: 0 to Full, in thousandths.
@@ -106,7 +111,7 @@ func (m *Monitor) watch(ctx context.Context, i int, probe Probe) {
 		}
 		m.probe(ctx, i, probe)
 		d := m.config.Active.Interval
-		timer.Reset(d - d/10 + rand.N(d/5+1)) //nolint:gosec // spreading load is no secret
+		timer.Reset(d - d/10 + rand.N(d/5+1)) // #nosec -- spreading load is no secret
 	}
 }
 

@@ -47,5 +47,5 @@ func (s Shares) of(l Level, limit int) int {
 // between base and twice base, at least a choice of two.
 func RetryAfter(base time.Duration) time.Duration {
 	n := max(1, int(base/time.Second))
-	return time.Duration(n+rand.IntN(n+1)) * time.Second //nolint:gosec // spreading load is no secret
+	return time.Duration(n+rand.IntN(n+1)) * time.Second // #nosec -- spreading load is no secret
 }

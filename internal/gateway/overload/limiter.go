@@ -68,6 +68,9 @@ func (l *Limiter) Acquire(level Level) (Slot, bool) {
 	return Slot{permit}, true
 }
 
+// Config is what the limiter was made with.
+func (l *Limiter) Config() LimitConfig { return l.config }
+
 // Limit is the present limit.
 func (l *Limiter) Limit() int { return l.policy.Limit() }
 

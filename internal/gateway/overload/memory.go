@@ -34,7 +34,7 @@ func readMemory() int64 {
 			sum += s.Value.Uint64()
 		}
 	}
-	return int64(min(sum, math.MaxInt64)) //nolint:gosec // bounded
+	return int64(min(sum, math.MaxInt64)) // #nosec -- bounded
 }
 
 // now is the memory in use, read by at most one caller every sampleEvery.
