@@ -75,16 +75,33 @@ type Feature struct {
 	Owner    string
 	Timeout  time.Duration    // 0 = the gateway's default
 	Limits   []Limit          // unless the configuration has a rate_limit for the feature
+	MaxBody  int64            // bytes of a request body; 0 = the gateway's default
+	Keys     *Keys            // how its writes honour Idempotency-Key, unless the configuration says; nil: not, but on Write handlers
 	Priority Priority         // when the node is overloaded, what goes first
 	Routes   func(a huma.API) // registers operations; Operation.Security decides the Auth (see Public, SignedIn, Account)
 	Handlers []Handler        // routes that are no JSON operations (OAuth, streams)
 }
 
-// Handler is a route whose body format another standard fixes.
+// Handler is a route whose body format another standard fixes. It has either a
+// Handler or a Write.
 type Handler struct {
 	Match   string // "POST /oauth/token"
 	Auth    Auth
 	Handler http.Handler
+
+	// Write answers a request with writes in tx, which the gateway commits
+	// together with the request's idempotency key and answer. An error undoes
+	// them, and so does an answer that asks for a repetition (5xx, 401, 408, 425,
+	// 429). It may be called more than once for a request, of which one counts:
+	// what it does besides tx must not matter. w holds the answer back until the
+	// commit.
+	Write func(ctx context.Context, tx *sqldb.Tx, w http.ResponseWriter, r *http.Request) error
+}
+
+// Keys is how a feature's writes honour Idempotency-Key.
+type Keys struct {
+	Required bool          // POST and PATCH without a key are refused
+	Keep     time.Duration // how long a key is remembered; 0 = the gateway's default
 }
 
 // Limit is a rate limit that a built-in feature has by default.

@@ -37,6 +37,17 @@ type Error struct {
 	Extra      map[string]any // further members of the body, JSON values
 	Header     http.Header    // further headers of the answer
 	Cause      error
+
+	// Own is the row of a code that is not in the catalogue: of a program that
+	// brings features of its own. nil = the catalogue's row of Code.
+	Own *Kind
+}
+
+func (e *Error) kind() Kind {
+	if e.Own != nil {
+		return *e.Own
+	}
+	return Lookup(e.Code)
 }
 
 // New returns an Error; detail is a format for args.
@@ -100,7 +111,7 @@ func (e *Error) Is(target error) bool {
 }
 
 // Status is the HTTP status of the code.
-func (e *Error) Status() int { return Lookup(e.Code).Status }
+func (e *Error) Status() int { return e.kind().Status }
 
 // A Coder is an error of another kernel package that knows its own code, such
 // as sqldb's "write queue full".
@@ -136,7 +147,7 @@ func HasCode(err error, code Code) bool {
 // Body renders the JSON document. traceID may be empty; debug, shown only in
 // development, may be empty.
 func (e *Error) Body(instance, traceID, debug string) []byte {
-	k := Lookup(e.Code)
+	k := e.kind()
 	m := map[string]any{}
 	maps.Copy(m, e.Extra)
 	m["type"], m["title"], m["status"], m["code"] = TypeBase+string(k.Code), k.Title, k.Status, k.Code
@@ -150,7 +161,7 @@ func (e *Error) Body(instance, traceID, debug string) []byte {
 	}
 	b, err := json.Marshal(m)
 	if err != nil { // an Extra that is no JSON value: a programming fault that must not hide the problem
-		e = &Error{Code: e.Code, Detail: e.Detail, RetryAfter: e.RetryAfter}
+		e = &Error{Code: e.Code, Detail: e.Detail, RetryAfter: e.RetryAfter, Own: e.Own}
 		return e.Body(instance, traceID, "")
 	}
 	return b
@@ -159,7 +170,7 @@ func (e *Error) Body(instance, traceID, debug string) []byte {
 func (e *Error) retrySeconds() int {
 	d := e.RetryAfter
 	if d == 0 {
-		d = Lookup(e.Code).RetryAfter
+		d = e.kind().RetryAfter
 	}
 	if d < 0 {
 		return 1 // the time has come meanwhile; still not at once
@@ -206,15 +217,15 @@ func (e *Error) Headers() http.Header {
 		h.Set("Retry-After", strconv.Itoa(s))
 	}
 	if e.Status() == http.StatusUnauthorized && h.Get("WWW-Authenticate") == "" {
-		h.Set("WWW-Authenticate", challenge(e.Code))
+		h.Set("WWW-Authenticate", challenge(e.kind()))
 	}
 	return h
 }
 
 // challenge is RFC 6750 §3: a request without credentials learns no error code.
-func challenge(c Code) string {
-	if c == TokenMissing {
+func challenge(k Kind) string {
+	if k.Code == TokenMissing {
 		return `Bearer realm="landline"`
 	}
-	return `Bearer realm="landline", error="invalid_token", error_description="` + Lookup(c).Title + `"`
+	return `Bearer realm="landline", error="invalid_token", error_description="` + k.Title + `"`
 }

@@ -8,6 +8,9 @@
 // effect). An attempt is Begin, then the execution, then exactly one of Finish,
 // Lost and Release.
 //
+// Where the execution's own writes are in the same database, BeginTx and
+// FinishTx do it in one transaction with them.
+//
 // What it guarantees, over all nodes on one database:
 //   - Begin is durable before it returns, so of parallel attempts with one key
 //     one is told to execute; Finish is durable before it returns, so an answer

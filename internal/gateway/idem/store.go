@@ -120,12 +120,7 @@ func (s *Store) Begin(ctx context.Context, q Request) (Result, error) {
 	if q.Lease <= 0 || q.Keep < q.Lease {
 		return Result{}, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
 	}
-	a := attempt{Request: q, holder: rand.Text()}
-	h := sha256.New()
-	h.Write([]byte(q.Scope))
-	h.Write([]byte{0})
-	h.Write([]byte(q.Key))
-	h.Sum(a.id[:0])
+	a := attempt{Request: q, holder: rand.Text(), id: idOf(q)}
 	var res Result
 	err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		now := s.clk.Now() // after the wait for the transaction, so that the lease is whole
@@ -213,13 +208,7 @@ func (a *attempt) judge(r *row, now int64) Outcome {
 
 // Finish stores the answer of an execution. Retries are answered with it from now on.
 func (s *Store) Finish(ctx context.Context, l Lease, a Answer) error {
-	var header, body []byte
-	if a.Kept {
-		header, body = encodeHeader(a.Header), a.Body
-		if body == nil {
-			body = []byte{}
-		}
-	}
+	header, body := a.encode()
 	return s.end(ctx, "finish", finishSQL, done, a.Status, a.Kept, header, body, l.id[:], l.holder, l.fence)
 }
 
