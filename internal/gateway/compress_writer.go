@@ -98,6 +98,12 @@ func (c *compressWriter) WriteHeader(status int) {
 	}
 	c.status = status
 	h := c.Header()
+	if length := h["Content-Length"]; len(length) > 0 {
+		if n, err := strconv.ParseInt(length[0], 10, 64); err != nil || n < minCompressed {
+			c.plain()
+			return
+		}
+	}
 	may, vary := mayCompress(status, h, c.r)
 	if vary {
 		addVary(h, "Accept-Encoding")
@@ -105,16 +111,8 @@ func (c *compressWriter) WriteHeader(status int) {
 	if may {
 		c.name = acceptedEncoding(c.r.Header["Accept-Encoding"])
 	}
-	length := h["Content-Length"]
-	switch {
-	case c.name == "":
+	if c.name == "" {
 		c.plain()
-	case len(length) == 0:
-		// the body will tell
-	default:
-		if n, err := strconv.ParseInt(length[0], 10, 64); err != nil || n < minCompressed {
-			c.plain()
-		}
 	}
 }
 

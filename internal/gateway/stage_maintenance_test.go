@@ -161,7 +161,7 @@ func TestMaintenanceThatIsRefused(t *testing.T) {
 		"not a time in RFC 3339": "maintenance: {enabled: true, until: tomorrow}",
 		"until must be after":    `maintenance: {enabled: true, from: "2026-03-02T00:00:00Z", until: "2026-03-01T00:00:00Z"}`,
 		"between 1s and 1d":      "maintenance: {enabled: true, retry_after: 1ms}",
-		"at most 200":            "maintenance: {enabled: true, title: " + strings.Repeat("x", 201) + "}",
+		"more than 200":          "maintenance: {enabled: true, title: " + strings.Repeat("x", 201) + "}",
 	} {
 		t.Run(want, func(t *testing.T) {
 			refusedFeature(t, text, want)
