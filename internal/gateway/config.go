@@ -16,8 +16,11 @@ type Settings struct {
 	Features  map[string]*FeatureConfig
 	CORS      CORSConfig
 	Versions  VersionsConfig
+	APIKeys   APIKeysConfig
 
 	Maintenance AppMaintenanceConfig
+
+	contracts map[contractKey]*routeContract // loaded while the configuration was checked
 }
 
 // DefaultSettings returns the settings of an empty file.
@@ -37,6 +40,7 @@ func DefaultSettings() *Settings {
 		Upstreams: map[string]*UpstreamConfig{},
 		Features:  map[string]*FeatureConfig{},
 		Versions:  VersionsConfig{Header: DefaultVersionHeader},
+		APIKeys:   APIKeysConfig{Header: "Api-Key"},
 	}
 }
 
@@ -115,6 +119,8 @@ type FeatureConfig struct {
 	ClientHeader string             `yaml:"client_header" enum:"optional,required" doc:"Whether a request must carry Landline-Client. Default: optional."`
 	Priority     string             `yaml:"priority" enum:"background,interactive,critical" doc:"What is turned away first when a node is overloaded: background, then interactive. Default: interactive."`
 	RateLimit    []RateLimitConfig  `yaml:"rate_limit" doc:"Limits on the number of requests; every one must allow the request."`
+	APIKey       string             `yaml:"api_key" enum:"optional,required" doc:"required: callers need an API key, made with POST /admin/v1/api-keys. optional: one that is sent must be good. Default: not looked at, unless a limit or a quota counts by api_key; then optional."`
+	Quota        []QuotaConfig      `yaml:"quota" doc:"Allowances per calendar day or month, kept over restarts; every one must allow the request."`
 	Idempotency  *IdempotencyConfig `yaml:"idempotency" doc:"Makes writes safe to repeat with an Idempotency-Key. Default: off."`
 	Breaker      *BreakerConfig     `yaml:"breaker" doc:"Stops asking a target that keeps failing this feature. Default: off; {} takes the defaults below."`
 	Retry        *RetryConfig       `yaml:"retry" doc:"Tries again what failed. GET, HEAD, OPTIONS, PUT and DELETE, and writes with an Idempotency-Key where unknown_outcome is forward; other writes only if nothing was sent. Default: off; {} takes the defaults below."`
@@ -127,6 +133,8 @@ type FeatureConfig struct {
 	Decompress   bool               `yaml:"decompress" doc:"Decode request bodies that come as gzip or zstd; max_body bounds the decoded size. Otherwise they are passed on as they are."`
 	Maintenance  *MaintenanceConfig `yaml:"maintenance" doc:"Puts the feature under maintenance. Default: off."`
 	CORS         *CORSConfig        `yaml:"cors" doc:"Web pages that may call the feature, instead of the file's own cors. {} allows none."`
+	Contract     *ContractConfig    `yaml:"contract" doc:"OpenAPI document that the feature's requests and answers are checked against. A text alone is the document. Default: off."`
+	Screens      []string           `yaml:"screens" doc:"Screens of the app that need the feature; metrics and the admin API can be read by screen." example:"[departures_board, flight_details]"`
 	Headers      *HeadersConfig     `yaml:"headers" doc:"Rules for request and response headers. Default: none."`
 }
 
@@ -143,6 +151,7 @@ type RouteConfig struct {
 	Version  string `yaml:"version" doc:"API version that a request must name in a header (see versions) to get this route; routes that differ in it may share a match." example:"v2"`
 	Upstream string `yaml:"upstream" doc:"Which upstream answers." example:"flights"`
 	Path     string `yaml:"path" doc:"Path at the upstream, made of match's wildcards. Default: the path of the request. The query is passed on as it is." example:"/internal/status/{id}"`
+	Contract string `yaml:"contract" doc:"OpenAPI document of this route, instead of the feature's; off takes the route out." example:"contracts/flights-v2.yaml"`
 
 	Aggregate *AggregateConfig `yaml:"aggregate" doc:"Instead of upstream: one answer made of several calls."`
 	GraphQL   *GraphQLConfig   `yaml:"graphql" doc:"Instead of upstream: a persisted operation of a GraphQL service, or an endpoint that takes persisted documents alone."`
@@ -183,7 +192,7 @@ func (c *FallbackConfig) Defaults() { *c = FallbackConfig{Status: 200} }
 
 // Sections returns the gateway's keys of landline.yaml, filling s.
 func Sections(s *Settings) []config.Section {
-	check := &checker{settings: s}
+	check := &checker{settings: s, told: map[string]bool{}}
 	return []config.Section{
 		{Key: "limits", Ptr: &s.Limits, Doc: "Guards of the public listener.", Check: check.limits},
 		{Key: "cors", Ptr: &s.CORS, Doc: "Web pages that may call; a feature may have its own.", Reloadable: true, Check: func(v *config.Validator) { checkCORS(v, &s.CORS) }},
@@ -191,6 +200,7 @@ func Sections(s *Settings) []config.Section {
 		{Key: "versions", Ptr: &s.Versions, Doc: "How a request names an API version that its path does not.", Reloadable: true, Check: check.versions},
 		{Key: "overload", Ptr: &s.Overload, Doc: "What a node does when more is asked of it than it can do: the least important requests get 503 overloaded at once.", Reloadable: true, Check: check.overload},
 		{Key: "cache", Ptr: &s.Cache, Doc: "Memory for stored answers of all features.", Reloadable: true, Check: check.cacheSettings},
+		{Key: "api_keys", Ptr: &s.APIKeys, Doc: "API keys of programs that are no installation of the app.", Reloadable: true, Check: check.apiKeys},
 		{Key: "upstreams", Ptr: &s.Upstreams, Doc: "Services of the team behind the gateway.", Reloadable: true, Check: check.upstreams},
 		{Key: "features", Ptr: &s.Features, Doc: "What the apps use: routes and policy of each feature.", Reloadable: true, Check: check.features},
 	}

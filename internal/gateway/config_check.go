@@ -24,7 +24,11 @@ const (
 )
 
 // checker finds the faults of the gateway's sections.
-type checker struct{ settings *Settings }
+type checker struct {
+	settings  *Settings
+	documents contracts
+	told      map[string]bool // faults of documents
+}
 
 func (c *checker) limits(v *config.Validator) {
 	l := c.settings.Limits
@@ -123,6 +127,8 @@ func (c *checker) features(v *config.Validator) {
 			c.route(at.At("routes", i), name, r, seen, places)
 		}
 		c.policy(at, f)
+		c.contracts(at, name, f)
+		checkScreens(at.At("screens"), f.Screens)
 	}
 	c.fallbackLoops(v)
 }
@@ -186,6 +192,7 @@ func (c *checker) policy(v *config.Validator, f *FeatureConfig) {
 		checkSize(v.At("max_body"), f.MaxBody, 1, 16<<30)
 	}
 	checkRateLimits(v.At("rate_limit"), f.RateLimit)
+	checkQuotas(v, f)
 	if len(f.Routes) == 0 {
 		for key, there := range map[string]bool{"auth": f.Auth != "", "breaker": f.Breaker != nil, "fallback": f.Fallback != nil, "cache": f.Cache != nil, "retry": f.Retry != nil, "hedge": f.Hedge != nil} {
 			if there {

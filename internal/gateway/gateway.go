@@ -14,9 +14,11 @@ import (
 
 	"landline/internal/bus"
 	"landline/internal/clock"
+	"landline/internal/gateway/apikey"
 	"landline/internal/gateway/idem"
 	"landline/internal/gateway/maintenance"
 	"landline/internal/gateway/overload"
+	"landline/internal/gateway/quota"
 	"landline/internal/kv"
 	"landline/internal/limit"
 	"landline/internal/module"
@@ -39,6 +41,8 @@ type Options struct {
 	Auth           module.Authenticator
 	Health         *observe.Health
 	Limits         *limit.Shared      // nil = made here, of this node alone
+	APIKeys        *apikey.Keys       // nil = there are none
+	Quotas         *quota.Meter       // nil = features may have none
 	Maintenance    *maintenance.Board // what operators have switched; nil = nothing
 	Resolver       *net.Resolver      // of the names of targets; nil = the system's
 	Shared         bool               // other nodes may run, and KV and Bus reach them
@@ -59,6 +63,7 @@ type Gateway struct {
 	overloadMetrics *overloadMetrics
 	guard           *overload.Guard
 	callMetrics     *callMetrics
+	contracts       *contractWatch
 
 	table   atomic.Pointer[table]
 	applyMu sync.Mutex // one Apply at a time
@@ -88,6 +93,7 @@ func New(o Options) (*Gateway, error) {
 		streams: newStreams(),
 	}
 	g.cache = newCaching(&g.options)
+	g.contracts = newContractWatch(o.Registry, o.Clock)
 	g.upstreamMetrics = newUpstreamMetrics(o.Registry, g.streams)
 	g.guard = overload.NewGuard(defaultOverload().guard())
 	g.overloadMetrics = newOverloadMetrics(o.Registry, g)

@@ -34,6 +34,7 @@ type metrics struct {
 	versions  *observe.LabelCap
 	platforms *observe.LabelCap
 	parsed    *clientCache // Landline-Client headers seen lately
+	screens   *screenMetrics
 }
 
 // newMetrics declares the gateway's metrics on reg, or finds them there.
@@ -58,6 +59,7 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		versions:    observe.CapLabel(maxVersionLabels),
 		platforms:   observe.CapLabel(maxPlatformLabels),
 		parsed:      newClientCache(maxParsedClients),
+		screens:     newScreenMetrics(reg),
 	}
 }
 
@@ -75,6 +77,7 @@ type routeMetrics struct {
 	labels  []string // feature, route, api version
 	request [len(countedMethods)][len(countedStatus)]atomic.Pointer[requestCount]
 
+	screens        screenCounters
 	inFlight       prometheus.Gauge
 	received, sent prometheus.Counter
 	clients        *prometheus.CounterVec // app_version platform
@@ -92,8 +95,13 @@ type requestCount struct {
 
 func (m *metrics) route(rt *Route) *routeMetrics {
 	feature := prometheus.Labels{"feature": rt.Feature}
+	var screens screenCounters
+	if rt.Policy != nil {
+		screens = m.screens.of(rt.Policy.Screens)
+	}
 	return &routeMetrics{
 		all:         m,
+		screens:     screens,
 		labels:      []string{rt.Feature, rt.Match, rt.APIVersion},
 		inFlight:    m.inFlight.With(feature),
 		received:    m.received.With(feature),

@@ -31,6 +31,9 @@ func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
 		}
 		stages = append(stages, limit)
 	}
+	if p.usesAPIKeys() {
+		stages = append(stages, apiKeyStage(o, rt))
+	}
 	stages = append(stages, authenticateStage(o, rt), authoriseStage(o, rt), bodyStage(int64(p.MaxBody)))
 	if p.Decompress {
 		stages = append(stages, decompressStage(int64(p.MaxBody)))
@@ -40,6 +43,16 @@ func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
 			return nil, fmt.Errorf("feature %s: idempotency needs a database", rt.Feature)
 		}
 		stages = append(stages, idempotencyStage(o, g.idem, rt))
+	}
+	if rt.contract != nil {
+		stages = append(stages, contractStage(g.contracts, rt, rt.contract))
+	}
+	if len(p.Quota) > 0 {
+		count, err := quotaStage(o, rt)
+		if err != nil {
+			return nil, err
+		}
+		stages = append(stages, count)
 	}
 	if p.Cache != nil && !rt.BuiltIn {
 		stages = append(stages, g.cacheStage(rt))

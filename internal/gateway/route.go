@@ -38,10 +38,12 @@ type Route struct {
 	bulkhead   *overload.Bulkhead // of the feature; nil = none
 	retryAfter time.Duration      // what a request is told that is turned away, at least
 
-	versions versions // how its version is named
-	variants []*Route // all that share method and path, itself included; nil without versions
-	feature  *feature
-	handler  Handler // the composed pipeline
+	versions     versions // how its version is named
+	variants     []*Route // all that share method and path, itself included; nil without versions
+	feature      *feature
+	apiKeyHeader string         // in canonical form
+	contract     *routeContract // nil: none
+	handler      Handler        // the composed pipeline
 }
 
 // NoFeature is the feature name of requests that no route matched.

@@ -56,7 +56,7 @@ func traceStage(o *Options, m *metrics, rt *Route) Stage {
 			s.aborted = true
 			if err := next(x, &s.w, r); err != nil {
 				s.err = err
-				p := problem.From(err)
+				p := t.named(problem.From(err))
 				x.ErrorCode = string(p.Code)
 				if s.w.started() {
 					panic(http.ErrAbortHandler)
@@ -75,6 +75,14 @@ type tracer struct {
 	rt          *Route
 	keyed       bool // the route honours Idempotency-Key
 	keyRequired bool
+}
+
+// named puts the feature into a problem, so that an app can tell which part of a screen is missing.
+func (t *tracer) named(p *problem.Error) *problem.Error {
+	if t.rt.Feature == NoFeature {
+		return p
+	}
+	return p.With("feature", t.rt.Feature)
 }
 
 // observed is what the stage keeps of one request, in one piece of memory.
@@ -138,6 +146,7 @@ func (t *tracer) count(x *Exchange, s *observed, r *http.Request, took time.Dura
 	c := t.m.counted(r.Method, s.w.status)
 	c.total.Inc()
 	c.duration.Observe(took.Seconds())
+	t.m.screens.count(x, s.w.status, s.aborted && !errors.Is(s.err, errClientGone))
 	version, platform := "unknown", "unknown"
 	if x.Client != nil {
 		if x.Client.Version != "" {

@@ -24,7 +24,7 @@ func (g *Gateway) FeatureStatus() []FeatureStatus {
 	for _, f := range t.features {
 		s := FeatureStatus{
 			Name: f.name, Owner: f.policy.Owner, BuiltIn: f.builtIn, Auth: f.auth,
-			Breaker: worst(f.breakers), InFlight: f.inFlight.Load(), Routes: []module.RouteStatus{},
+			Breaker: worst(f.breakers), Screens: f.policy.Screens, InFlight: f.inFlight.Load(), Routes: []module.RouteStatus{},
 		}
 		ups := map[string]bool{}
 		for _, rt := range f.routes {

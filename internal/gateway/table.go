@@ -28,6 +28,7 @@ type table struct {
 	refused   *Route
 	silent    *Route // refused without a word of CORS
 	versions  versions
+	documents contracts // of settings made in Go
 	openAPI   *huma.OpenAPI
 }
 
@@ -81,6 +82,7 @@ func (g *Gateway) Apply(s *Settings, modules []*module.Module) error {
 	g.guard.Configure(s.Overload.guard())
 	g.table.Store(t)
 	g.observeTable(t)
+	g.contracts.journal.Keep(func(feature string) bool { return t.settings.Features[feature] != nil })
 	watchUpstreams(t, old)
 	retireUnused(old, t)
 	return nil
@@ -231,9 +233,13 @@ func (g *Gateway) finish(t *table, f *feature, rt *Route, way destination) error
 		f.inFlight = new(atomic.Int64)
 	}
 	rt.cors = t.corsFor(rt)
+	rt.apiKeyHeader = http.CanonicalHeaderKey(t.settings.APIKeys.Header)
 	rt.retryAfter, rt.bulkhead = t.settings.Overload.RetryAfter.D(), g.bulkheadFor(f)
 	var err error
 	if rt.closures, err = t.closuresOf(rt); err != nil {
+		return err
+	}
+	if rt.contract, err = t.contractOf(rt); err != nil {
 		return err
 	}
 	if rt.handler, err = g.compose(rt, way); err != nil {

@@ -12,6 +12,7 @@ type FeatureStatus struct {
 	Upstream string        `json:"upstream,omitempty" doc:"The upstream whose state decides, when there is a single one."`
 	Breaker  string        `json:"breaker,omitempty" enum:"closed,open,half_open" doc:"Absent when the feature has no breaker."`
 	InFlight int64         `json:"in_flight" doc:"Requests being worked on now."`
+	Screens  []string      `json:"screens,omitempty" doc:"Screens of the app that need the feature."`
 	Routes   []RouteStatus `json:"routes"`
 }
 

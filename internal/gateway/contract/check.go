@@ -2,6 +2,7 @@ package contract
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -41,10 +42,9 @@ type run struct {
 
 // step is one part of the path to a value.
 type step struct {
-	name  string // of a declared member
-	token int    // of an undeclared member's name
-	index int    // of an item
-	kind  uint8
+	name string // of a declared member
+	n    uint32 // an item's index, or the token of an undeclared member's name
+	kind uint8
 }
 
 const (
@@ -128,7 +128,7 @@ func (r *run) apply(s *schema, t uint32) bool {
 	case tok.kind == kindArray && s.array != nil:
 		ok = r.array(s.array, t) && ok
 	}
-	if ok || r.quiet == 0 {
+	if s.combines && (ok || r.quiet == 0) {
 		ok = r.combined(s, t) && ok
 	}
 	return ok
@@ -388,7 +388,7 @@ func (r *run) memberOf(o *objectRules, n int, key, value uint32) bool {
 	if o.patterns == nil && declared && o.names == nil {
 		return ok
 	}
-	r.push(step{kind: stepOther, token: int(key)})
+	r.push(step{kind: stepOther, n: key})
 	defer r.pop()
 	if o.names != nil && !r.silently(o.names, key) {
 		ok = r.fail(value, "has a name that the contract does not allow")
@@ -448,14 +448,14 @@ func (r *run) array(a *arrayRules, t uint32) bool {
 	if a.max >= 0 && count > a.max {
 		ok = r.fail(t, "must have at most %d items", a.max)
 	}
-	if a.items != nil || a.prefix != nil {
+	if (a.items != nil || a.prefix != nil) && (ok || r.quiet == 0) {
 		i := t + 1
 		for n := range count {
 			s := a.items
 			if n < len(a.prefix) {
 				s = a.prefix[n]
 			}
-			r.push(step{kind: stepItem, index: n})
+			r.push(step{kind: stepItem, n: uint32(n)})
 			fits := r.check(s, i)
 			r.pop()
 			if !fits {
@@ -545,19 +545,35 @@ func (r *run) number(x *numberRules, t uint32) bool {
 // compare compares the number b with a limit.
 func (r *run) compare(b []byte, limit *bound) int {
 	if limit.short && len(b) <= 15 {
+		if x, ok := short(b); ok {
+			return cmp.Compare(x, limit.float)
+		}
 		if x, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(b), len(b)), 64); err == nil {
-			switch {
-			case x < limit.float:
-				return -1
-			case x > limit.float:
-				return 1
-			}
-			return 0
+			return cmp.Compare(x, limit.float)
 		}
 	}
 	d, buf := parseDecimal(b, r.digits[:0])
 	r.digits = buf
 	return d.compare(limit.exact)
+}
+
+// short reads a whole number of at most 15 digits, which a float64 holds exactly.
+func short(b []byte) (float64, bool) {
+	digits := b
+	if b[0] == '-' {
+		digits = b[1:]
+	}
+	n := int64(0)
+	for _, c := range digits {
+		if c-'0' > 9 {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if b[0] == '-' {
+		n = -n
+	}
+	return float64(n), true
 }
 
 // among reports whether the value is one of enum's.

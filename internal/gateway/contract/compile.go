@@ -388,6 +388,7 @@ func (c *compiler) combinations(s *schema, n *node, way direction) {
 	if d := n.get("discriminator"); d != nil && (s.any != nil || s.one != nil) {
 		c.discriminator(s, n, d, way)
 	}
+	s.combines = s.all != nil || s.any != nil || s.one != nil || s.not != nil || s.when != nil
 }
 
 func (c *compiler) list(n *node, way direction) []*schema {

@@ -181,7 +181,7 @@ type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
-	NoBody bool // the answer has none, or it was not taken into memory
+	Unread bool // the body was not taken into memory
 }
 
 // DescribesBody reports whether the document says something of the body of such
@@ -205,7 +205,7 @@ func (op *Operation) responseTo(status int) *response {
 	return op.fallback
 }
 
-// undocumented are statuses that HTTP itself brings about.
+// unremarkable reports whether a status is no news although no document has it.
 func unremarkable(status int) bool {
 	switch status {
 	case http.StatusNotModified, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable, http.StatusPreconditionFailed:
@@ -237,15 +237,15 @@ func (op *Operation) CheckResponse(a *Response) []Violation {
 		}
 		found = append(found, op.document.checkText(h, h.join(values))...)
 	}
-	if a.NoBody || len(res.content) == 0 {
+	if len(res.content) == 0 || len(a.Body) == 0 && !a.Unread {
 		return found
 	}
 	contentType := a.Header.Get("Content-Type")
 	m := mediaOf(res.content, contentType)
 	switch {
-	case m == nil && len(a.Body) > 0:
+	case m == nil:
 		return append(found, Violation{In: InHeader, Path: "/Content-Type", Field: "/Content-Type", Message: "must be " + listed(res.content), Shape: "another media type"})
-	case m == nil || m.schema == nil || encoded(a.Header):
+	case a.Unread || m.schema == nil || encoded(a.Header):
 	case m.json || isJSON(baseType(contentType)):
 		found = append(found, op.document.checkBody(m.schema, a.Body)...)
 	}

@@ -21,6 +21,7 @@ type schema struct {
 	array  *arrayRules
 	object *objectRules
 
+	combines      bool // any of the following is there
 	all, any, one []*schema
 	not           *schema
 	when          *condition

@@ -119,7 +119,7 @@ func (s *scanner) syntax() error { return fmt.Errorf("%w, from byte %d on", errS
 
 func (s *scanner) add(k kind, start, end int, flags uint8) {
 	n := uint32(len(s.tape))
-	s.tape = append(s.tape, token{start: uint32(start), end: uint32(end), next: n + 1, kind: k, flags: flags}) //nolint:gosec // bounded by scan
+	s.tape = append(s.tape, token{start: uint32(start), end: uint32(end), next: n + 1, kind: k, flags: flags}) // #nosec -- bounded by scan
 }
 
 func (s *scanner) word(w string, k kind) error {
@@ -179,6 +179,10 @@ func (s *scanner) text() error {
 	start := i
 	for i < len(data) {
 		c := data[i]
+		if plain[c] {
+			i++
+			continue
+		}
 		switch {
 		case c == '"':
 			if flags&flagMultibyte != 0 && !utf8.Valid(data[start:i]) {
@@ -200,14 +204,20 @@ func (s *scanner) text() error {
 			s.pos = i
 			return s.syntax()
 		default:
-			if c >= utf8.RuneSelf {
-				flags |= flagMultibyte
-			}
+			flags |= flagMultibyte
 			i++
 		}
 	}
 	return fmt.Errorf("%w: it ends too early", errSyntax)
 }
+
+// plain are the bytes that stand for themselves in a string.
+var plain = func() (t [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		t[c] = c != '"' && c != '\\'
+	}
+	return t
+}()
 
 // escapeLength is the length of the escape that b begins with, 0 for none.
 func escapeLength(b []byte) int {
@@ -330,7 +340,7 @@ func (s *scanner) member(depth int) error {
 
 func (s *scanner) close(at int, count uint32) {
 	t := &s.tape[at]
-	t.end, t.next, t.count = uint32(s.pos), uint32(len(s.tape)), count //nolint:gosec // bounded by scan
+	t.end, t.next, t.count = uint32(s.pos), uint32(len(s.tape)), count // #nosec -- bounded by scan
 }
 
 // unescape appends the text of a string with escapes to buf. A half of a

@@ -18,7 +18,7 @@ import (
 
 // Bounds of a document, its files together.
 const (
-	maxFile  = 16 << 20
+	maxFile  = 4 << 20
 	maxFiles = 200
 	maxNodes = 2_000_000
 	maxRefs  = 32 // $refs that lead to one another
@@ -62,7 +62,7 @@ func (f *files) bytesOf(name string) ([]byte, error) {
 		return nil, err
 	}
 	if len(b) > maxFile {
-		return nil, fmt.Errorf("%s is larger than 16 MiB", name)
+		return nil, fmt.Errorf("%s is larger than 4 MiB", name)
 	}
 	f.data[name] = b
 	return b, nil

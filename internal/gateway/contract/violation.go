@@ -42,10 +42,10 @@ func (r *run) pointer() (path, field string) {
 			p.WriteString(pointerEscape(s.name))
 			f.WriteString(pointerEscape(s.name))
 		case stepOther:
-			p.WriteString(clip(pointerEscape(string(r.string(uint32(s.token)))), 100)) //nolint:gosec // an index of the tape
+			p.WriteString(clip(pointerEscape(string(r.string(s.n))), 100))
 			f.WriteByte('*')
 		default:
-			p.WriteString(strconv.Itoa(s.index))
+			p.WriteString(strconv.Itoa(int(s.n)))
 			f.WriteByte('*')
 		}
 	}
