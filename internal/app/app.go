@@ -105,11 +105,14 @@ func (a *App) build(all []module.Capability) error {
 			auth = m.Authenticator
 		}
 	}
-	var err error
+	keys, err := a.newAPIKeys()
+	if err != nil {
+		return err
+	}
 	a.gateway, err = gateway.New(gateway.Options{
 		App: product, Development: s.Profile == Development, DB: k.db, Bus: k.bus, KV: k.kv, Clock: clock.System,
 		Log: a.log, Registry: k.registry, Tracer: k.tracer, Auth: auth, Health: k.health, Limits: k.limits, TrustedProxies: s.trustedProxies(),
-		Maintenance: a.newBoard(),
+		Maintenance: a.newBoard(), APIKeys: keys, Quotas: a.newQuotas(),
 	})
 	if err != nil {
 		return err
@@ -123,6 +126,7 @@ func (a *App) build(all []module.Capability) error {
 		Development: s.Profile == Development, Version: a.options.Version,
 		Reload: a.Reload, Validate: a.validate, Diff: a.diff, PrintConfig: a.printConfig,
 		Features: a.gateway.FeatureStatus, Upstreams: a.gateway.UpstreamStatus,
+		Violations: a.gateway.ContractViolations, Screens: a.gateway.Screens,
 		Pending: func(ctx context.Context) (int, error) { return k.db.Pending(ctx, migrations(all)...) },
 		Queue:   k.queue, Modules: a.modules,
 	})

@@ -18,8 +18,10 @@ import (
 	"landline/internal/bus"
 	"landline/internal/clock"
 	"landline/internal/egress"
+	"landline/internal/gateway/apikey"
 	"landline/internal/gateway/idem"
 	"landline/internal/gateway/maintenance"
+	"landline/internal/gateway/quota"
 	"landline/internal/kv"
 	"landline/internal/limit"
 	"landline/internal/module"
@@ -115,7 +117,7 @@ func openDatabase(ctx context.Context, s *Settings, log *slog.Logger, reg promet
 
 // migrations lists every schema of the binary, kernel first.
 func migrations(capabilities []module.Capability) []sqldb.Migrations {
-	all := []sqldb.Migrations{secret.Migrations, audit.Migrations, admin.Migrations, idem.Migrations, maintenance.Migrations}
+	all := []sqldb.Migrations{secret.Migrations, audit.Migrations, admin.Migrations, idem.Migrations, apikey.Migrations, quota.Migrations, maintenance.Migrations}
 	for _, c := range capabilities {
 		if c.Migrations.FS != nil {
 			all = append(all, c.Migrations)

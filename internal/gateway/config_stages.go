@@ -11,7 +11,7 @@ import (
 // be within all policies of its feature; one that is refused by any is charged
 // to none.
 type RateLimitConfig struct {
-	Key    string          `yaml:"key" enum:"installation,user,address,feature" doc:"whose requests are counted together: those of one installation, one user, one network address (IPv6: one /64), or of everybody. A caller without a token is counted by address where the key is installation or user"`
+	Key    string          `yaml:"key" enum:"installation,user,address,api_key,feature" doc:"whose requests are counted together: those of one installation, one user, one network address (IPv6: one /64), one API key, or of everybody. A caller without a token, or without an API key, is counted by address where the key asks for one"`
 	Limit  int             `yaml:"limit" doc:"requests that are admitted per window in the long run" example:"100"`
 	Window config.Duration `yaml:"window" doc:"length of the window; the limit is spread evenly over it" example:"1m"`
 	Burst  int             `yaml:"burst" doc:"requests that may come at once; in any stretch of time at most this many more are admitted than the limit allows. 0 means the same as limit" example:"20"`
@@ -32,9 +32,9 @@ var policyName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
 // Check finds the faults of one policy.
 func (c *RateLimitConfig) Check(v *config.Validator) {
 	switch c.Key {
-	case "installation", "user", "address", "feature":
+	case "installation", "user", "address", "api_key", "feature":
 	case "":
-		v.Fault("write one of installation, user, address, feature", "a rate limit needs a key")
+		v.Fault("write one of installation, user, address, api_key, feature", "a rate limit needs a key")
 	}
 	if c.Limit < 1 || c.Limit > maxLimit {
 		v.At("limit").Fault("", "limit must be between 1 and %d", maxLimit)

@@ -63,5 +63,7 @@ type Exchange struct {
 	edits        headerEdits // what stages do to the final answer's header
 	countdown    countdown   // what is left of the feature's timeout
 
-	taken *takenAnswer // of a call of an aggregated route: its answer
+	apiKey apiKeyOf
+
+	deadline time.Time // of a call of an aggregated route: when the whole answer is due
 }

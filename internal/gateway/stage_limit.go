@@ -39,6 +39,7 @@ func limitStage(o *Options, l *limit.Shared, rt *Route) (Stage, error) {
 		return nil, err
 	}
 	byCaller := slices.ContainsFunc(limiters, func(p limiter) bool { return p.key == "installation" || p.key == "user" })
+	byAPIKey := slices.ContainsFunc(limiters, func(p limiter) bool { return p.key == "api_key" })
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 			if byCaller && x.Principal == nil {
@@ -48,12 +49,18 @@ func limitStage(o *Options, l *limit.Shared, rt *Route) (Stage, error) {
 			}
 			var checks [maxPolicy]limit.Check
 			var states [maxPolicy]limit.State
+			if byAPIKey {
+				x.findAPIKey(o, r) // one that is nobody's is counted by address, and refused by the stage that follows
+			}
 			for i := range limiters {
 				checks[i] = limit.Check{Policy: limiters[i].policy, Key: x.limitKey(limiters[i].key), Shared: limiters[i].shared}
+				if key := x.apiKey.key; key != nil && limiters[i].key == "api_key" {
+					checks[i].Pace = key.Pace()
+				}
 			}
 			n := len(limiters)
 			admitted := l.Take(r.Context(), checks[:n], states[:n])
-			tell(w.Header(), limiters, states[:n], admitted)
+			tell(w.Header(), limiters, checks[:n], states[:n], admitted)
 			if !admitted {
 				return refused(limiters, states[:n])
 			}
@@ -106,6 +113,8 @@ func (x *Exchange) limitKey(key string) string {
 		return x.Principal.InstallationID
 	case key == "user" && x.Principal != nil && x.Principal.UserID != "":
 		return x.Principal.UserID
+	case key == "api_key" && x.apiKey.key != nil:
+		return x.apiKey.key.ID
 	}
 	return addressKey(x.ClientIP)
 }
@@ -132,7 +141,7 @@ func addressKey(ip string) string {
 }
 
 // tell writes RateLimit-Policy and RateLimit.
-func tell(h http.Header, limiters []limiter, states []limit.State, admitted bool) {
+func tell(h http.Header, limiters []limiter, checks []limit.Check, states []limit.State, admitted bool) {
 	var order [maxPolicy]int
 	for i := range states {
 		order[i] = i
@@ -150,7 +159,11 @@ func tell(h http.Header, limiters []limiter, states []limit.State, admitted bool
 	policy := make([]byte, 0, 48*len(states))
 	state := make([]byte, 0, 40*len(states))
 	for _, i := range order[:len(states)] {
-		policy = append(separate(policy), limiters[i].field...)
+		if pace := checks[i].Pace; pace != nil { // the API key's own
+			policy = append(separate(policy), policyField(limiters[i].name, pace.Rate().Limit, pace.Rate().Window)...)
+		} else {
+			policy = append(separate(policy), limiters[i].field...)
+		}
 		if !admitted && !states[i].Refused {
 			continue
 		}

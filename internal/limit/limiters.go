@@ -118,7 +118,7 @@ func NewPace(r Rate) (*Pace, error) {
 	if interval > (1<<61)/time.Duration(r.Burst) {
 		return nil, fmt.Errorf("a burst of %d at one request per %s takes decades to refill", r.Burst, interval)
 	}
-	return &Pace{interval: int64(interval), capacity: int64(interval) * int64(r.Burst)}, nil
+	return &Pace{interval: int64(interval), capacity: int64(interval) * int64(r.Burst), rate: r}, nil
 }
 
 // Policy returns the policy of that name and rate: the living one, so that a

@@ -30,7 +30,11 @@ type Policy struct {
 type Pace struct {
 	interval int64 // nanoseconds that one request costs
 	capacity int64 // interval × burst
+	rate     Rate
 }
+
+// Rate is what the pace was made of.
+func (p *Pace) Rate() Rate { return p.rate }
 
 // shard is a part of the keys under a lock of its own, in two generations: a
 // generation lasts at least a span, after which a TAT that was not moved is

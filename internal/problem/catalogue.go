@@ -46,6 +46,8 @@ const (
 	TokenExpired              Code = "token_expired"
 	SessionRevoked            Code = "session_revoked"
 	AccountDeleted            Code = "account_deleted"
+	APIKeyMissing             Code = "api_key_missing"
+	APIKeyInvalid             Code = "api_key_invalid"
 	InstallationProofInvalid  Code = "installation_proof_invalid"
 	AccountRequired           Code = "account_required"
 	Forbidden                 Code = "forbidden"
@@ -98,6 +100,8 @@ var Catalogue = []Kind{
 	{SessionRevoked, 401, Reauthenticate, "The session has ended.", "The user signed out, an operator ended the session, or a stolen refresh token was detected.", "Re-attach the installation or sign in again. Keep local data.", 0},
 	{AccountDeleted, 401, Reauthenticate, "The account has been deleted.", "The user or an operator deleted it.", "Remove the account from the device; register the installation anew.", 0},
 	{InstallationProofInvalid, 401, FixRequest, "The installation's credential does not verify.", "The proof has a wrong signature, audience or time, or names another key.", "Make a fresh proof; correct the device's clock by the Date header of this answer.", 0},
+	{APIKeyMissing, 401, FixRequest, "This needs an API key.", "The feature is configured with api_key: required and the request has none.", "Send the key in the header that detail names. An operator makes keys with POST /admin/v1/api-keys.", 0},
+	{APIKeyInvalid, 401, FixRequest, "The API key is not valid.", "The key is not known, has been ended by an operator, or has expired; or the request has more than one.", "Ask the operator for a new key.", 0},
 	{AccountRequired, 403, Reauthenticate, "This needs a signed-in account.", "The user is anonymous and the feature is for accounts.", "Offer sign-in; anonymous data is carried over.", 0},
 	{Forbidden, 403, ContactSupport, "This is not allowed.", "The user or operator lacks the right.", "Ask for the right, or use another account.", 0},
 	{AppVersionUnsupported, 403, UpdateApp, "This version of the app is no longer supported.", "The app is older than the minimum version.", "Show the update screen with store_url.", 0},
