@@ -15,6 +15,7 @@ import (
 	"landline/internal/clock"
 	"landline/internal/config"
 	"landline/internal/gateway"
+	"landline/internal/gateway/certs"
 	"landline/internal/module"
 	"landline/internal/observe"
 )
@@ -50,6 +51,7 @@ type App struct {
 	admin    *admin.Server
 	public   net.Listener
 	adminLis net.Listener
+	certs    *certs.Store // nil = plain HTTP
 
 	reload   sync.Mutex // one reload at a time; guards settings
 	settings *Settings
@@ -79,9 +81,16 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		return a, err
 	}
 	if s.App.PublicURL == "" {
-		s.App.PublicURL = "http://" + a.public.Addr().String()
+		scheme := "http://"
+		if s.Listen.TLS != nil {
+			scheme = "https://"
+		}
+		s.App.PublicURL = scheme + a.public.Addr().String()
 	}
 	if a.kernel, err = openKernel(ctx, s, o.Version, a.log, all); err != nil {
+		return a, err
+	}
+	if err = a.openCertificates(); err != nil {
 		return a, err
 	}
 	if err = a.build(all); err != nil {
@@ -147,6 +156,9 @@ func (a *App) abandon(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Close gives up an App that was made but is not run.
+func (a *App) Close(ctx context.Context) error { return a.abandon(ctx) }
+
 // PublicAddr is where the public listener is bound.
 func (a *App) PublicAddr() net.Addr { return a.public.Addr() }
 
@@ -169,13 +181,16 @@ func (a *App) Run(ctx context.Context) error {
 	upkeep.Go(func() { a.kernel.audit.Run(background, a.log) })
 	upkeep.Go(func() { a.kernel.followKeys(background) })
 	failed := make(chan error, 2)
-	serve := func(name string, srv *http.Server, l net.Listener) {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if a.certs != nil {
+		upkeep.Go(func() { a.certs.Run(background) })
+	}
+	serve := func(name string, srv *http.Server, l net.Listener, with func(*http.Server, net.Listener) error) {
+		if err := with(srv, l); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("%s listener: %w", name, err)
 		}
 	}
-	go serve("public", public, a.public)
-	go serve("admin", adminServer, a.adminLis)
+	go serve("public", public, a.public, a.servePublic)
+	go serve("admin", adminServer, a.adminLis, (*http.Server).Serve)
 	a.kernel.health.SetReady(true)
 	if _, err := fmt.Fprintf(a.options.Stdout, "ready public=%s admin=%s\n", a.PublicAddr(), a.AdminAddr()); err != nil {
 		a.log.Warn("cannot say ready on standard output", "error", err)

@@ -44,9 +44,10 @@ type AppSettings struct {
 
 // ListenSettings are the two listeners.
 type ListenSettings struct {
-	Public         string   `yaml:"public" doc:"Address of the public listener."`
-	Admin          string   `yaml:"admin" doc:"Address of the admin listener: admin API, metrics, health, profiles. Keep it private."`
-	TrustedProxies []string `yaml:"trusted_proxies" doc:"Networks (CIDR) whose Forwarded and X-Forwarded-* headers are believed: the balancers in front that terminate TLS." example:"[10.0.0.0/8]"`
+	Public         string       `yaml:"public" doc:"Address of the public listener."`
+	Admin          string       `yaml:"admin" doc:"Address of the admin listener: admin API, metrics, health, profiles. Keep it private."`
+	TLS            *TLSSettings `yaml:"tls" doc:"Speak TLS on the public listener, with HTTP/2 where clients take it. The files may change while Landline runs: they are looked at every few seconds and with SIGHUP, and used when they fit together. Default: plain HTTP, HTTP/2 included (h2c), for a balancer that terminates TLS."`
+	TrustedProxies []string     `yaml:"trusted_proxies" doc:"Networks (CIDR) whose Forwarded and X-Forwarded-* headers are believed: the balancers in front that terminate TLS." example:"[10.0.0.0/8]"`
 }
 
 // DatabaseSettings say where everything durable is kept.
@@ -160,8 +161,11 @@ func (s *Settings) checkListen(v *config.Validator) {
 			v.At("trusted_proxies", i).Fault("write a network such as 10.0.0.0/8", "not a network in CIDR form")
 		}
 	}
-	if s.Profile == Production && len(s.Listen.TrustedProxies) == 0 {
-		v.At("trusted_proxies").Fault("name the network of the balancer that terminates TLS", "production refuses plain HTTP without a trusted proxy")
+	if s.Listen.TLS != nil {
+		s.Listen.TLS.check(v.At("tls"))
+	}
+	if s.Profile == Production && s.Listen.TLS == nil && len(s.Listen.TrustedProxies) == 0 {
+		v.At("trusted_proxies").Fault("name the network of the balancer that terminates TLS, or give listen.tls a certificate", "production refuses plain HTTP without a trusted proxy")
 	}
 }
 

@@ -18,6 +18,9 @@ import (
 func (a *App) Reload(ctx context.Context) (admin.ReloadReport, error) {
 	a.reload.Lock()
 	defer a.reload.Unlock()
+	if a.certs != nil {
+		a.certs.ReloadAndLog()
+	}
 	if a.options.ConfigData != nil {
 		return admin.ReloadReport{}, errBuiltIn
 	}

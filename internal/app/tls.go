@@ -1,0 +1,76 @@
+package app
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+
+	"landline/internal/clock"
+	"landline/internal/config"
+	"landline/internal/gateway/certs"
+)
+
+// TLSSettings make the public listener speak TLS itself.
+type TLSSettings struct {
+	Cert         string            `yaml:"cert" doc:"PEM file of the certificate with its chain, the leaf first. It is for clients that name no host, or one that no other certificate has." example:"/etc/landline/api.pem"`
+	Key          string            `yaml:"key" doc:"PEM file of its private key." example:"/etc/landline/api.key"`
+	Certificates []CertificateFile `yaml:"certificates" doc:"Certificates for further hosts; clients name theirs (SNI)."`
+	MinVersion   string            `yaml:"min_version" enum:"1.2,1.3" doc:"Oldest version of TLS that is spoken."`
+}
+
+// CertificateFile is one further certificate.
+type CertificateFile struct {
+	Cert string `yaml:"cert" doc:"PEM file of the certificate with its chain." example:"/etc/landline/beta.pem"`
+	Key  string `yaml:"key" doc:"PEM file of its private key." example:"/etc/landline/beta.key"`
+}
+
+// Defaults fills the block before its keys are read.
+func (t *TLSSettings) Defaults() { *t = TLSSettings{MinVersion: "1.2"} }
+
+// maxCertificates bounds the certificates of one listener.
+const maxCertificates = 1000
+
+func (t *TLSSettings) check(v *config.Validator) {
+	if len(t.Certificates) > maxCertificates {
+		v.At("certificates").Fault("", "at most %d certificates are allowed", maxCertificates)
+	}
+	complete := func(v *config.Validator, cert, key string) {
+		if cert == "" || key == "" {
+			v.Fault("write the files of both", "a certificate needs cert and key")
+		}
+	}
+	complete(v, t.Cert, t.Key)
+	for i, c := range t.Certificates {
+		complete(v.At("certificates", i), c.Cert, c.Key)
+	}
+}
+
+// openCertificates reads the certificates of listen.tls, if there are any.
+func (a *App) openCertificates() error {
+	t := a.settings.Listen.TLS
+	if t == nil {
+		return nil
+	}
+	o := certs.Options{Pairs: []certs.Pair{{Cert: t.Cert, Key: t.Key}}, MinVersion: tls.VersionTLS12, Clock: clock.System, Log: a.log, Registry: a.kernel.registry}
+	if t.MinVersion == "1.3" {
+		o.MinVersion = tls.VersionTLS13
+	}
+	for _, c := range t.Certificates {
+		o.Pairs = append(o.Pairs, certs.Pair{Cert: c.Cert, Key: c.Key})
+	}
+	var err error
+	if a.certs, err = certs.New(o); err != nil {
+		return withExit(ExitConfig, errors.Join(errors.New("listen.tls cannot be used"), err))
+	}
+	return nil
+}
+
+// servePublic serves the public listener, over TLS if that is configured.
+func (a *App) servePublic(srv *http.Server, l net.Listener) error {
+	if a.certs == nil {
+		return srv.Serve(l)
+	}
+	srv.TLSConfig = a.certs.Config()
+	return srv.ServeTLS(l, "", "")
+}
