@@ -101,9 +101,10 @@ func (a *aggregation) handle(x *Exchange, w http.ResponseWriter, r *http.Request
 	base := callHeader(r.Header)
 	var sent atomic.Bool // a call that may change something may have arrived
 	defer func() { x.Sent = x.Sent || sent.Load() }()
+	var stale atomic.Bool
 	fresh := freshness{}
 	res, err := a.plan.Run(r.Context(), in, fields, func(ctx context.Context, i int, req *aggregate.Request) aggregate.Answer {
-		return a.calls[i].send(ctx, &callRequest{x: x, in: r, header: base, request: req, sent: &sent, several: a.writes > 1, fresh: &fresh})
+		return a.calls[i].send(ctx, &callRequest{x: x, in: r, header: base, request: req, sent: &sent, several: a.writes > 1, fresh: &fresh, stale: &stale})
 	})
 	if err != nil {
 		return problem.New(problem.InvalidRequest, "%s", err.Error())
@@ -125,31 +126,17 @@ func (a *aggregation) handle(x *Exchange, w http.ResponseWriter, r *http.Request
 	} else if v := fresh.cacheControl(); v != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		h["Cache-Control"] = []string{v}
 	}
+	if stale.Load() {
+		h["Landline-Degraded"] = []string{"stale"}
+		if !honoursKey(r.Method) { // a stale copy says nothing of a write's outcome
+			x.Degraded = "stale"
+		}
+	}
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	return writeWhole(x, w, r, res.Body)
-}
-
-// writeWhole writes an answer that is in memory, without waiting for ever for
-// a client that takes nothing of it.
-func writeWhole(x *Exchange, w http.ResponseWriter, r *http.Request, b []byte) error {
-	d := writeDeadline{control: http.NewResponseController(w), pause: x.write, http2: r.ProtoMajor == 2}
-	for len(b) > 0 {
-		n := min(len(b), bufferSize)
-		if d.before(n) != nil {
-			return errClientGone
-		}
-		if _, err := w.Write(b[:n]); err != nil {
-			return errClientGone
-		}
-		if d.after() != nil {
-			return errClientGone
-		}
-		b = b[n:]
-	}
-	return nil
+	return writeBody(x, w, r, res.Body)
 }
 
 // input reads what the plan looks at of the request.

@@ -29,23 +29,40 @@ type upstreamCall struct {
 	rt      *Route
 	call    *aggregate.Call
 	up      *upstream
-	most    int // bytes of the answer
+	cached  bool
 	handler Handler
 	metrics callMetric
 }
 
 func (g *Gateway) newUpstreamCall(rt *Route, call *aggregate.Call, c *CallConfig, way destination) *upstreamCall {
-	u := &upstreamCall{g: g, rt: rt, call: call, up: way.upstream, most: int(c.MaxResponse), metrics: g.callMetrics.of(rt.Feature, call.Name, way.upstream.name)}
-	if u.most == 0 {
-		u.most = defaultCallResponse
+	u := &upstreamCall{g: g, rt: rt, call: call, up: way.upstream, metrics: g.callMetrics.of(rt.Feature, call.Name, way.upstream.name)}
+	most, timeout := int(c.MaxResponse), c.Timeout.D()
+	if most == 0 {
+		most = defaultCallResponse
 	}
-	timeout := c.Timeout.D()
 	if timeout == 0 {
 		timeout = rt.Policy.Timeout.D()
 	}
-	stages := append(g.upstreamStages(rt, way, timeout), takeStage)
+	var stages []Stage
+	if c.Cache != nil {
+		u.cached = true
+		stages = append(stages, g.callCache(rt, call.Name, c.Cache), dueStage)
+	}
+	stages = append(stages, g.upstreamStages(rt, way, timeout)...)
+	stages = append(stages, takeStage(most, call.GraphQL != nil))
 	u.handler = chain(stages, g.forward(way.upstream, wholePath))
 	return u
+}
+
+// callCache is the cache of one call: that of a route of its own, which nobody can ask for.
+func (g *Gateway) callCache(rt *Route, call string, c *CacheConfig) Stage {
+	policy := *rt.Policy
+	policy.Cache = c
+	own := *rt
+	own.Policy, own.Match = &policy, rt.Match+" call "+call
+	stage := g.cacheStage(&own)
+	rt.callPolicies = append(rt.callPolicies, own.cachePolicy)
+	return stage
 }
 
 // wholePath is the path of a call: its one parameter.
@@ -60,6 +77,7 @@ type callRequest struct {
 	sent    *atomic.Bool
 	several bool // calls of the route may change something
 	fresh   *freshness
+	stale   *atomic.Bool // an answer is a stale copy
 }
 
 // send makes the call and takes its answer in.
@@ -69,13 +87,13 @@ func (u *upstreamCall) send(ctx context.Context, c *callRequest) aggregate.Answe
 	if err != nil {
 		return u.told(c, nil, began, aggregate.Answer{Failure: aggregate.PathFailure(err)})
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	x := &Exchange{
 		Route: c.x.Route, Start: c.x.Start, Client: c.x.Client, Principal: c.x.Principal, ClientIP: c.x.ClientIP,
 		TraceID: c.x.TraceID, SpanID: c.x.SpanID, ParentSpanID: c.x.SpanID, Sampled: c.x.Sampled,
-		peer: c.x.peer, trusted: c.x.trusted, secure: c.x.secure, origin: c.x.origin,
-		taken: &takenAnswer{header: http.Header{}, most: u.most, graphql: u.call.GraphQL != nil, cancel: cancel},
+		peer: c.x.peer, trusted: c.x.trusted, secure: c.x.secure, origin: c.x.origin, path: path,
+	}
+	if u.cached {
+		x.deadline, _ = ctx.Deadline()
 	}
 	x.params[0] = path
 	x.Params = x.params[:1]
@@ -88,8 +106,12 @@ func (u *upstreamCall) send(ctx context.Context, c *callRequest) aggregate.Answe
 			c.sent.Store(true)
 		}
 	}()
-	err = u.handler(x, x.taken, r)
-	return u.told(c, x, began, u.judge(c, x, err))
+	taken := newTakenAnswer()
+	err = u.handler(x, taken, r)
+	if x.Degraded == "stale" {
+		c.stale.Store(true)
+	}
+	return u.told(c, x, began, u.judge(c, taken, err))
 }
 
 // request is the call as if a client had sent it.
@@ -131,8 +153,7 @@ func deriveKey(h http.Header, call string) {
 }
 
 // judge turns what came back into an answer.
-func (u *upstreamCall) judge(c *callRequest, x *Exchange, err error) aggregate.Answer {
-	t := x.taken
+func (u *upstreamCall) judge(c *callRequest, t *takenAnswer, err error) aggregate.Answer {
 	switch {
 	case err != nil:
 		return aggregate.Answer{Failure: aggregate.FailureOf(err)}
@@ -190,20 +211,45 @@ func (u *upstreamCall) told(c *callRequest, x *Exchange, began time.Time, a aggr
 	return a
 }
 
-// takeStage checks an answer while the target's breaker still listens: garbage
-// is a fault of the target's.
-func takeStage(next Handler) Handler {
+// dueStage ends a call when the whole answer is due, also where the cache has
+// taken it off its client's context.
+func dueStage(next Handler) Handler {
 	return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
-		t := x.taken
-		t.reset()
-		err := next(x, w, r)
-		if t.fault == nil && err == nil {
-			t.check()
+		if x.deadline.IsZero() {
+			return next(x, w, r)
 		}
-		if t.fault != nil {
-			return problem.New(problem.UpstreamInvalid, "the service behind %s gave an invalid answer", x.Route.Feature).Wrap(t.fault)
+		ctx, cancel := context.WithDeadlineCause(r.Context(), x.deadline, errTimeout)
+		defer cancel()
+		return next(x, w, r.WithContext(ctx))
+	}
+}
+
+// takeStage takes an answer in whole and checks it while the target's breaker
+// still listens: garbage is a fault of the target's.
+func takeStage(most int, graphql bool) Stage {
+	return func(next Handler) Handler {
+		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			ctx, cancel := context.WithCancelCause(r.Context())
+			defer cancel(nil)
+			t, direct := w.(*takenAnswer)
+			if !direct {
+				t = newTakenAnswer()
+			}
+			t.reset(most, graphql, cancel)
+			err := next(x, t, r.WithContext(ctx))
+			if t.fault == nil && err == nil {
+				t.check()
+			}
+			switch {
+			case t.fault != nil:
+				return problem.New(problem.UpstreamInvalid, "the service behind %s gave an invalid answer", x.Route.Feature).Wrap(t.fault)
+			case err != nil && !errors.Is(context.Cause(ctx), errUnwanted):
+				return err
+			case direct:
+				return nil
+			}
+			return t.pass(w)
 		}
-		return err
 	}
 }
 
@@ -214,6 +260,7 @@ type takenAnswer struct {
 	body    []byte
 	most    int
 	graphql bool // answers of errors count too, whatever their status
+	page    bool // it is an error page after all
 	cancel  context.CancelCauseFunc
 	fault   error // why the answer cannot be used
 	unread  int   // bytes of a body that nobody reads
@@ -224,23 +271,39 @@ var errUnwanted = errors.New("the answer is not wanted")
 
 const maxUnread = 64 << 10
 
-// reset makes room for another try.
-func (t *takenAnswer) reset() {
+func newTakenAnswer() *takenAnswer { return &takenAnswer{header: http.Header{}} }
+
+// reset makes room for a try.
+func (t *takenAnswer) reset(most int, graphql bool, cancel context.CancelCauseFunc) {
 	clear(t.header)
-	t.status, t.body, t.fault, t.unread = 0, t.body[:0], nil, 0
+	*t = takenAnswer{header: t.header, body: t.body[:0], most: most, graphql: graphql, cancel: cancel}
+}
+
+// pass hands the answer on.
+func (t *takenAnswer) pass(w http.ResponseWriter) error {
+	h := w.Header()
+	for name, values := range t.header {
+		h[name] = values
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(t.body))}
+	w.WriteHeader(t.status)
+	if _, err := w.Write(t.body); err != nil {
+		return errClientGone
+	}
+	return nil
 }
 
 // Header is the answer's.
 func (t *takenAnswer) Header() http.Header { return t.header }
 
-func (t *takenAnswer) wanted() bool { return t.status/100 == 2 || t.graphql }
+func (t *takenAnswer) wanted() bool { return t.status/100 == 2 || t.graphql && !t.page }
 
 // WriteHeader looks whether the answer can be used.
 func (t *takenAnswer) WriteHeader(status int) {
 	if t.status != 0 || status < 200 {
 		return
 	}
-	if t.status = status; !t.wanted() || status == http.StatusNoContent || status == http.StatusResetContent {
+	if t.status = status; t.cancel == nil || !t.wanted() || status == http.StatusNoContent || status == http.StatusResetContent {
 		return
 	}
 	length, err := strconv.Atoi(t.header.Get("Content-Length"))
@@ -253,7 +316,7 @@ func (t *takenAnswer) WriteHeader(status int) {
 		if t.status/100 == 2 {
 			t.refuse(fmt.Errorf("the answer is %.80q and no JSON", t.header.Get("Content-Type")))
 		} else {
-			t.graphql = false // an error page
+			t.page = true
 		}
 	case err == nil && length > 0 && cap(t.body) < length:
 		t.body = make([]byte, 0, length)
@@ -283,10 +346,11 @@ func (t *takenAnswer) Write(b []byte) (int, error) {
 		return 0, t.fault
 	case !t.wanted():
 		if t.unread += len(b); t.unread > maxUnread {
+			t.cancel(errUnwanted) // the status says it all
 			return 0, errUnwanted
 		}
 		return len(b), nil
-	case len(t.body)+len(b) > t.most:
+	case t.cancel != nil && len(t.body)+len(b) > t.most:
 		t.refuse(fmt.Errorf("the answer has more than %d bytes", t.most))
 		return 0, t.fault
 	}

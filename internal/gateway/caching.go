@@ -76,6 +76,9 @@ func (c *caching) apply(t *table) {
 			if rt.cachePolicy != "" {
 				policies[rt.cachePolicy] = true
 			}
+			for _, policy := range rt.callPolicies {
+				policies[policy] = true
+			}
 		}
 	}
 	c.mu.Lock()
@@ -244,7 +247,7 @@ func (g *Gateway) hasCache(name string) error {
 	switch {
 	case i < 0:
 		return problem.New(problem.NotFound, "there is no feature %q", name)
-	case t.features[i].policy.Cache == nil:
+	case t.features[i].policy.Cache == nil && !slices.ContainsFunc(t.features[i].routes, func(rt *Route) bool { return len(rt.callPolicies) > 0 }):
 		return problem.New(problem.NotFound, "the feature %s has no cache", name)
 	}
 	return nil

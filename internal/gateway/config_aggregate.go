@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
 
 	"landline/internal/config"
 	"landline/internal/gateway/aggregate"
+	"landline/internal/gateway/cache"
 )
 
 // AggregateConfig makes one answer out of several calls (backend for frontend).
@@ -18,6 +20,20 @@ type AggregateConfig struct {
 
 // Defaults fills the block before its keys are read.
 func (c *AggregateConfig) Defaults() { *c = AggregateConfig{Fields: true} }
+
+// String is the block as JSON: what tells one policy from another.
+func (c *AggregateConfig) String() string { return asJSON(c) }
+
+// String is the block as JSON.
+func (c *GraphQLConfig) String() string { return asJSON(c) }
+
+func asJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error() // no such value is in a configuration
+	}
+	return string(b)
+}
 
 // CallConfig is one call of an aggregated route.
 type CallConfig struct {
@@ -32,6 +48,7 @@ type CallConfig struct {
 	Timeout     config.Duration    `yaml:"timeout" doc:"Time for this call's whole answer, within the feature's timeout. Default: the feature's timeout." example:"300ms"`
 	MaxResponse config.Bytes       `yaml:"max_response" doc:"Largest answer that is taken; a larger one is a failure. Default: 1MiB."`
 	Fallback    *CallFallback      `yaml:"fallback" doc:"What stands in for the service's answer when the call fails; the answer says so."`
+	Cache       *CacheConfig       `yaml:"cache" doc:"Answers to this call that may be given again; only for GET. Default: off."`
 
 	Shaping `yaml:",inline"`
 }
@@ -222,6 +239,13 @@ func (c *checker) aggregate(v *config.Validator, a *AggregateConfig, p pattern) 
 		}
 		if call.GraphQL != nil && (call.Method != "" || len(call.Body) > 0) {
 			at.At("graphql").Fault("remove method and body", "a GraphQL call is a POST with its variables")
+		}
+		if call.Cache != nil {
+			at := at.At("cache")
+			if call.GraphQL != nil || call.Method != "" && call.Method != "GET" {
+				at.Fault("remove it", "only a GET can be cached")
+			}
+			checkSize(at.At("max_body"), call.Cache.MaxBody, 1, max(cache.LargestFor(int64(c.settings.Cache.Memory))-64<<10, 1))
 		}
 		if f := call.Fallback; f != nil && len(f.Body) == 0 {
 			at.At("fallback").Fault("write fallback: {body: {data: []}}", "the fallback needs a body")

@@ -28,8 +28,9 @@ type Route struct {
 	headers *headerRules // nil = none
 	cors    *cors        // nil = none
 
-	cachePolicy string // identity of what its stored answers depend on, "" without a cache
-	invalidates bool   // its writes may change what is stored
+	cachePolicy  string   // identity of what its stored answers depend on, "" without a cache
+	callPolicies []string // the same of its calls that have one
+	invalidates  bool     // its writes may change what is stored
 
 	other    *otherWay // nil = none
 	tail     Handler   // from the fallback stage on; another route's fallback may ask it

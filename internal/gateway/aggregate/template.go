@@ -226,6 +226,9 @@ func (t *Target) fill(in *Input, answers [][]byte) (path, query string, err erro
 		if err != nil {
 			return "", "", p.ref.missing(err)
 		}
+		if text == "." || text == ".." {
+			return "", "", p.ref.fault("must not be a dot segment")
+		}
 		if escaped {
 			b = append(b, text...)
 		} else {
