@@ -77,6 +77,8 @@ func forbidden(importer, from, imported string) string {
 	switch {
 	case to == "" || to == from:
 		return ""
+	case importer == "landline" && to != "app":
+		return "the public API stands on app alone"
 	case to == "app" && from != "command" && importer != "landline/cmd/landline" && importer != "landline":
 		return "only the command line and the public API call app"
 	case to == "command" && importer != "landline/cmd/landline":

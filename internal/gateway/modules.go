@@ -183,6 +183,9 @@ func (g *Gateway) addHandler(t *table, f *feature, priority module.Priority, h m
 	}
 	return g.finish(t, f, rt, destination{handler: func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 		setPathValues(rt, x, r)
+		if h.Serve != nil {
+			return h.Serve(w, r)
+		}
 		h.Handler.ServeHTTP(w, r)
 		return nil
 	}})

@@ -82,12 +82,16 @@ type Feature struct {
 	Handlers []Handler        // routes that are no JSON operations (OAuth, streams)
 }
 
-// Handler is a route whose body format another standard fixes. It has either a
-// Handler or a Write.
+// Handler is a route whose body format another standard fixes. It has one of
+// Handler, Serve and Write.
 type Handler struct {
 	Match   string // "POST /oauth/token"
 	Auth    Auth
 	Handler http.Handler
+
+	// Serve either answers and returns nil, or writes nothing and returns an
+	// error, which the gateway answers as a problem.
+	Serve func(w http.ResponseWriter, r *http.Request) error
 
 	// Write answers a request with writes in tx, which the gateway commits
 	// together with the request's idempotency key and answer. An error undoes
