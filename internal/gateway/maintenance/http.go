@@ -16,8 +16,8 @@ import (
 	"landline/internal/sqldb"
 )
 
-// Wire is a switch as the admin API shows it.
-type Wire struct {
+// MaintenanceSwitch is a switch as the admin API shows it.
+type MaintenanceSwitch struct {
 	Feature    string     `json:"feature,omitempty" doc:"Absent: the whole app."`
 	Active     bool       `json:"active" doc:"Whether it holds now: from has come and until has not."`
 	Title      string     `json:"title,omitempty"`
@@ -29,8 +29,8 @@ type Wire struct {
 	SetAt      time.Time  `json:"set_at"`
 }
 
-func wireOf(s Switch, now time.Time) Wire {
-	w := Wire{
+func wireOf(s Switch, now time.Time) MaintenanceSwitch {
+	w := MaintenanceSwitch{
 		Feature: s.Feature, Active: s.Notice.Active(now), Title: s.Notice.Title, Message: s.Notice.Message,
 		RetryAfter: int(s.Notice.RetryAfter / time.Second), Allow: s.Notice.Allow, SetAt: s.SetAt,
 	}
@@ -43,7 +43,7 @@ func wireOf(s Switch, now time.Time) Wire {
 	return w
 }
 
-type noticeBody struct {
+type maintenanceNotice struct {
 	Title      string     `json:"title,omitempty" maxLength:"200" doc:"Headline for the app's user. Default: Maintenance."`
 	Message    string     `json:"message,omitempty" maxLength:"2000" doc:"What the app shows its user."`
 	From       *time.Time `json:"from,omitempty" doc:"When it begins. Default: now."`
@@ -54,14 +54,14 @@ type noticeBody struct {
 
 type setApp struct {
 	Body struct {
-		noticeBody
+		maintenanceNotice
 		Allow []string `json:"allow,omitempty" maxItems:"1000" doc:"Features that stay reachable, besides sign-in and tokens."`
 	}
 }
 
 type setFeature struct {
 	Feature string `path:"feature" maxLength:"63"`
-	Body    noticeBody
+	Body    maintenanceNotice
 }
 
 type clearApp struct {
@@ -84,22 +84,22 @@ func (b *Board) Admin(api huma.API) {
 		}
 	}
 	huma.Register(api, op(http.MethodGet, "", "list-maintenance", "Maintenance switches that are set", module.Viewer, http.StatusOK),
-		func(context.Context, *struct{}) (*answer[rest.List[Wire]], error) {
-			list := []Wire{}
+		func(context.Context, *struct{}) (*answer[rest.List[MaintenanceSwitch]], error) {
+			list := []MaintenanceSwitch{}
 			for _, s := range b.Switches() {
 				list = append(list, wireOf(s, b.o.Clock.Now()))
 			}
-			return &answer[rest.List[Wire]]{rest.NewList(list, "")}, nil
+			return &answer[rest.List[MaintenanceSwitch]]{rest.NewList(list, "")}, nil
 		})
 	set := op(http.MethodPut, "", "set-maintenance", "Put the whole app under maintenance", module.Operator, http.StatusOK)
 	set.Description = "Every feature answers 503 maintenance, but sign-in, tokens and those that allow names. Holds on all nodes within a second and over restarts."
-	huma.Register(api, set, func(ctx context.Context, in *setApp) (*answer[Wire], error) {
-		return b.set(ctx, "", in.Body.noticeBody, in.Body.Allow)
+	huma.Register(api, set, func(ctx context.Context, in *setApp) (*answer[MaintenanceSwitch], error) {
+		return b.set(ctx, "", in.Body.maintenanceNotice, in.Body.Allow)
 	})
 	huma.Register(api, op(http.MethodDelete, "", "clear-maintenance", "End the maintenance of the whole app", module.Operator, http.StatusNoContent),
 		func(ctx context.Context, in *clearApp) (*struct{}, error) { return nil, b.clear(ctx, "", in.Reason) })
 	huma.Register(api, op(http.MethodPut, "/{feature}", "set-feature-maintenance", "Put one feature under maintenance", module.Operator, http.StatusOK),
-		func(ctx context.Context, in *setFeature) (*answer[Wire], error) {
+		func(ctx context.Context, in *setFeature) (*answer[MaintenanceSwitch], error) {
 			return b.set(ctx, in.Feature, in.Body, nil)
 		})
 	huma.Register(api, op(http.MethodDelete, "/{feature}", "clear-feature-maintenance", "End the maintenance of one feature", module.Operator, http.StatusNoContent),
@@ -108,7 +108,7 @@ func (b *Board) Admin(api huma.API) {
 		})
 }
 
-func (b *Board) set(ctx context.Context, feature string, in noticeBody, allow []string) (*answer[Wire], error) {
+func (b *Board) set(ctx context.Context, feature string, in maintenanceNotice, allow []string) (*answer[MaintenanceSwitch], error) {
 	known := b.o.Features()
 	for _, name := range append(slices.Clone(allow), feature) {
 		if name != "" && !slices.Contains(known, name) {
@@ -129,7 +129,7 @@ func (b *Board) set(ctx context.Context, feature string, in noticeBody, allow []
 	if err != nil {
 		return nil, err
 	}
-	return &answer[Wire]{wireOf(sw, b.o.Clock.Now())}, nil
+	return &answer[MaintenanceSwitch]{wireOf(sw, b.o.Clock.Now())}, nil
 }
 
 func (b *Board) clear(ctx context.Context, feature, reason string) error {

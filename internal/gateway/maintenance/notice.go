@@ -67,6 +67,6 @@ func (n *Notice) Problem(now time.Time) *problem.Error {
 		wait = defaultRetry
 	}
 	wait = max(wait, time.Second)
-	wait += time.Duration(rand.Int64N(int64(min(wait/10, 30*time.Second)) + 1)) //nolint:gosec // spreading load is no secret
+	wait += time.Duration(rand.Int64N(int64(min(wait/10, 30*time.Second)) + 1)) // #nosec -- spreading load is no secret
 	return problem.New(problem.Maintenance, "").WithDetail(s.Message).After(wait).With("maintenance", s)
 }
