@@ -44,6 +44,8 @@ type Options struct {
 	PrintConfig func(io.Writer) error                                      // the effective configuration, secrets redacted
 	Features    func() []FeatureStatus                                     //
 	Upstreams   func() []UpstreamStatus                                    //
+	Violations  func(feature string) []module.ContractViolation            // of one feature, of all for ""; nil = not shown
+	Screens     func() []module.Screen                                     // nil = not shown
 	Pending     func(ctx context.Context) (migrations int, err error)      // migrations that have not run; nil = not known, shown as 0
 	Queue       *queue.Queue
 	Modules     []*module.Module // their Admin operations are mounted
@@ -132,6 +134,7 @@ func newAPI(mux *http.ServeMux, version string) huma.API {
 
 func (s *Server) registerAll() {
 	s.registerStatus()
+	s.registerContracts()
 	s.registerConfig()
 	s.registerJobs()
 	s.registerAudit()

@@ -53,9 +53,6 @@ func Load(name string, read func(name string) ([]byte, error)) (*Document, error
 		}
 		return nil, at.fault("is no OpenAPI document of version 3.0 or 3.1: openapi must be, for example, 3.1.0")
 	}
-	if err := wellFormed(f, name); err != nil {
-		return nil, err
-	}
 	c := newCompiler(f)
 	c.old = strings.HasPrefix(d.Version, "3.0")
 	d.Conventions = main.root.get("x-landline-conventions").yes()
@@ -73,6 +70,9 @@ func Load(name string, read func(name string) ([]byte, error)) (*Document, error
 	c.endless()
 	if len(c.faults) > 0 {
 		return nil, c.faults.sorted()
+	}
+	if err := wellFormed(f, name); err != nil { // after ours, which know their place better
+		return nil, err
 	}
 	d.Notes, d.names = c.notes, c.names
 	return d, nil
