@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"landline/internal/problem"
@@ -26,6 +27,8 @@ type requestBody struct {
 	deadline time.Time
 	err      error // what the client's side failed with
 	done     bool  // read to its end, or failed
+
+	whole atomic.Bool // read to its end; known without the lock, which a read holds for as long as it waits
 }
 
 // newRequestBody wraps the body of r, which must have one.
@@ -57,6 +60,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	b.done = true
 	if err == io.EOF {
+		b.whole.Store(true)
 		b.never()
 		b.cleanTrailers()
 		return n, io.EOF
@@ -134,13 +138,6 @@ func (b *requestBody) fault() error {
 	return problem.New(problem.InvalidRequest, "the request body could not be read").Wrap(b.err)
 }
 
-// finished reports whether the body was read to its end.
-func (b *requestBody) finished() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.done && b.err == nil
-}
-
 // forgive forgets an expired deadline that we set ourselves.
 func (b *requestBody) forgive() {
 	b.mu.Lock()
@@ -205,17 +202,9 @@ func (l *loan) Read(p []byte) (int, error) {
 // Close does nothing: the server closes the body when the request ends.
 func (l *loan) Close() error { return nil }
 
-// complete reports whether there is nothing left to read.
-func (l *loan) complete() bool {
-	if l.client == nil {
-		return true
-	}
-	if !l.mu.TryLock() {
-		return false // a read is under way
-	}
-	defer l.mu.Unlock()
-	return l.client.finished()
-}
+// complete reports whether there is nothing left to read. The transport may be
+// reading even so, to see that the body is no longer than announced.
+func (l *loan) complete() bool { return l.client == nil || l.client.whole.Load() }
 
 // recall ends the loan. A read that waits for the client is ended by an expired deadline.
 func (l *loan) recall() {

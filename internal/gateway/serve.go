@@ -24,7 +24,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, r, problem.New(problem.Draining, "this node is starting"))
 		return
 	}
-	if g.streams.isDraining() {
+	if g.streams.isDraining() || ambiguous(r) {
 		w.Header().Set("Connection", "close")
 	}
 	x := &Exchange{Start: g.options.Clock.Now()}
@@ -45,6 +45,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.options.Log.ErrorContext(r.Context(), "a request ended without an answer", "feature", rt.Feature, "error", err)
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// ambiguous reports whether a server before us may have seen the end of the
+// request elsewhere: net/http takes chunked together with Content-Length, and
+// ignores chunked from HTTP/1.0. Such a connection must end with the answer
+// (RFC 9112 §6.1). Which of the chunked requests had both cannot be seen any
+// more, so it goes for all of them.
+func ambiguous(r *http.Request) bool {
+	return r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0)
 }
 
 // health answers for this node, without a feature.

@@ -92,6 +92,9 @@ var acceptedDifferences = []acceptedDifference{
 	{"Connection concerns one connection", func(d *difference) bool {
 		return d.is("client.field.connection") && (d.landline == "" || d.nginx == "keep-alive" && slices.Contains(values(d.c.Fields, "Connection"), "close"))
 	}},
+	{"A chunked request is the last on its connection", func(d *difference) bool {
+		return d.is("client.field.connection") && d.c.Framing == "chunked" && d.landline == "close"
+	}},
 	{"Fields that Connection names end here", func(d *difference) bool {
 		return d.is("upstream.field.x-drop", "client.field.x-private", "upstream.field.http2-settings") && d.landline == ""
 	}},

@@ -23,6 +23,7 @@ func gather(got *message, failed error, seen []*message) facts {
 	if len(seen) > 0 {
 		m := seen[len(seen)-1]
 		f["upstream.start"], f["upstream.framing"], f["upstream.body"] = m.Start, m.Framing, m.Body
+		f["upstream.cut"] = fmt.Sprint(m.Cut)
 		for name, value := range listFields(m.Fields) {
 			f["upstream.field."+name] = value
 		}

@@ -106,9 +106,7 @@ func (u *recorder) serve(c net.Conn, r *bufio.Reader) bool {
 			}
 		}
 		if err := m.readBody(r, kind, length); err != nil {
-			if !isTimeoutOrReset(err) {
-				m.Trailers = append(m.Trailers, field{"(cut short)", err.Error()})
-			}
+			m.Cut = true
 			u.note(id, m)
 			return false
 		}

@@ -21,7 +21,7 @@ type message struct {
 	Body     string
 	Trailers []field
 	Interim  []message // informational answers before this one
-	Closed   bool      // the connection was closed after it
+	Cut      bool      // its body broke off
 }
 
 // values lists the field's lines in their order.
