@@ -95,6 +95,7 @@ features:
   everything:
     auth: none
     max_body: 64MiB
+    compression: off
     routes: [{match: "/{rest...}", upstream: recorder}]
 `
 
