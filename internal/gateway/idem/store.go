@@ -67,13 +67,14 @@ const (
 // Store keeps the keys. It is safe for concurrent use.
 type Store struct {
 	db  *sqldb.DB
+	all *combiner
 	clk clock.Clock
 	log *slog.Logger
 }
 
 // New returns a Store on db, whose Migrations must have run.
 func New(db *sqldb.DB, clk clock.Clock, log *slog.Logger) *Store {
-	return &Store{db: db, clk: clk, log: log}
+	return &Store{db: db, all: newCombiner(db), clk: clk, log: log}
 }
 
 // Request is an attempt that wants to execute.
@@ -122,7 +123,7 @@ func (s *Store) Begin(ctx context.Context, q Request) (Result, error) {
 	}
 	a := attempt{Request: q, holder: rand.Text(), id: idOf(q)}
 	var res Result
-	err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+	err := s.all.write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		now := s.clk.Now() // after the wait for the transaction, so that the lease is whole
 		for range 8 {
 			r, ok, err := a.begin(ctx, tx, now)
@@ -229,7 +230,7 @@ func (s *Store) Release(ctx context.Context, l Lease) error {
 
 func (s *Store) end(ctx context.Context, what, statement string, args ...any) error {
 	held := false
-	err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) (err error) {
+	err := s.all.write(ctx, func(ctx context.Context, tx *sqldb.Tx) (err error) {
 		held, err = affected(tx.ExecContext(ctx, statement, args...))
 		return err
 	})
