@@ -217,7 +217,7 @@ func callHeader(in http.Header) http.Header {
 	for _, name := range [...]string{
 		"Accept-Encoding", "Accept-Ranges", "Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range",
 		"Content-Type", "Content-Length", "Content-Encoding", "Content-Language", "Content-Location", "Content-Md5", "Content-Digest", "Content-Disposition",
-		"Expect", "Te", "Upgrade", "Connection", "Cache-Control", "Pragma", "Digest", "Repr-Digest", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Protocol",
+		"Idempotency-Key", "Expect", "Te", "Upgrade", "Connection", "Cache-Control", "Pragma", "Digest", "Repr-Digest", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Protocol",
 		"Sec-Websocket-Extensions",
 	} {
 		delete(h, name)

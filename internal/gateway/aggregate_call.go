@@ -116,14 +116,14 @@ func (u *upstreamCall) send(ctx context.Context, c *callRequest) aggregate.Answe
 
 // request is the call as if a client had sent it.
 func (u *upstreamCall) request(ctx context.Context, c *callRequest) *http.Request {
-	h := c.header
-	if c.request.Body != nil || u.call.Write && c.several || !u.call.Write && len(h["Idempotency-Key"]) > 0 {
+	h := c.header // of all calls: only a copy may be changed
+	if c.request.Body != nil || u.call.Write {
 		h = shallow(h)
 	}
-	if !u.call.Write {
-		delete(h, "Idempotency-Key") // the key is for what writes
-	} else if c.several {
-		deriveKey(h, u.call.Name)
+	if keys := c.in.Header["Idempotency-Key"]; u.call.Write && len(keys) > 0 { // the key is for what writes
+		if h["Idempotency-Key"] = keys; c.several {
+			deriveKey(h, u.call.Name)
+		}
 	}
 	r := &http.Request{
 		Method: u.call.Method, URL: &url.URL{Path: c.request.Path, RawQuery: c.request.Query}, Header: h, Host: c.in.Host,

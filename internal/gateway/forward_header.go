@@ -175,9 +175,14 @@ func join(values []string, last string) string {
 	return strings.Join(values, ", ") + ", " + last
 }
 
+var quotedPairs = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // quoted is an RFC 9110 quoted-string; hosts have no control characters.
 func quoted(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+	if strings.IndexByte(s, '"') >= 0 || strings.IndexByte(s, '\\') >= 0 {
+		s = quotedPairs.Replace(s)
+	}
+	return `"` + s + `"`
 }
 
 // copyAnswerHeader passes the upstream's response header on, without what
