@@ -90,7 +90,9 @@ func model(s said, p Policy, delay, after int) (v Verdict, onError bool) {
 
 func TestFreshnessAgreesWithAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		maybe := func(name string) int { return rapid.SampledFrom([]int{-1, -1, -1, 0, 1, 20, 45, 60, 90, 120}).Draw(t, name) }
+		maybe := func(name string) int {
+			return rapid.SampledFrom([]int{-1, -1, -1, 0, 1, 20, 45, 60, 90, 120}).Draw(t, name)
+		}
 		s := said{
 			maxAge: maybe("max-age"), sMaxAge: rapid.SampledFrom([]int{-1, -1, -1, 0, 30, 90}).Draw(t, "s-maxage"), expiresAfter: maybe("expires"), age: maybe("age"),
 			dateBefore: rapid.IntRange(0, 90).Draw(t, "date"), whileRevalidate: maybe("swr"), ifError: maybe("sie"),

@@ -11,7 +11,7 @@ import (
 // Bounds of the store.
 const (
 	shardCount  = 8
-	leastShard  = 1 << 20 // a smaller budget is not divided
+	leastShard  = 8 << 20 // smaller shards would hold too few large answers
 	maxVariants = 32      // entries of one Key that differ by Vary
 	purgeMemory = 1024    // purges that a shard remembers for fills under way
 )
@@ -76,10 +76,7 @@ func (p *Purge) matches(e *Entry) bool {
 }
 
 func shardsFor(budget int64) int {
-	if budget < shardCount*leastShard {
-		return 1
-	}
-	return shardCount
+	return int(min(max(budget/leastShard, 1), shardCount))
 }
 
 // LargestFor is the size up to which a Store with the budget takes an entry: a

@@ -64,7 +64,7 @@ func (s *Store) check() error {
 
 func TestStoreKeepsItsBudgetExactly(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := NewStore(rapid.SampledFrom([]int64{20_000, 60_000, 9 << 20}).Draw(t, "budget"))
+		s := NewStore(rapid.SampledFrom([]int64{20_000, 60_000, 70 << 20}).Draw(t, "budget"))
 		for range rapid.IntRange(1, 150).Draw(t, "steps") {
 			path := fmt.Sprintf("/%d", rapid.IntRange(0, 9).Draw(t, "path"))
 			part := fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "part"))
@@ -199,7 +199,7 @@ func TestTagsAreBounded(t *testing.T) {
 }
 
 func TestStoreUnderParallelUse(t *testing.T) {
-	s := NewStore(9 << 20)
+	s := NewStore(16 << 20)
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Go(func() {
