@@ -18,8 +18,11 @@ func CheckContract(w io.Writer, o Options, name string, withConfig bool) error {
 	if o.Env.ReadFile == nil {
 		return errors.New("there is no access to files")
 	}
-	dir, base := filepath.Split(name)
-	d, err := contract.Load(base, func(file string) ([]byte, error) {
+	dir, base := "", name
+	if filepath.IsAbs(name) {
+		dir, base = filepath.Split(name)
+	}
+	d, err := contract.Load(filepath.ToSlash(base), func(file string) ([]byte, error) {
 		return o.Env.ReadFile(filepath.Join(dir, filepath.FromSlash(file)))
 	})
 	var fault *contract.Fault

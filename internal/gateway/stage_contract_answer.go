@@ -39,6 +39,7 @@ func (a *checkedAnswer) WriteHeader(status int) {
 	a.status = status
 	h := a.Header()
 	length := announced(h)
+	a.hold = a.hold && status < 500 // a failure is passed on as it is: it says more than ours would
 	if a.x.Degraded != "" || status == http.StatusSwitchingProtocols {
 		a.ResponseWriter.WriteHeader(status)
 		return

@@ -44,11 +44,15 @@ func newUpstream(t *testing.T) *upstream {
 		w.Header().Set("Content-Length", "100000")
 		fmt.Fprint(w, "only this")
 	})
+	u.registerCache(mux)
 	mux.HandleFunc("GET /trailers", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Trailer", "Checksum")
 		fmt.Fprint(w, "body")
 		w.Header().Set("Checksum", "abc")
 	})
+	bodies(mux)
+	contracts(mux)
+	u.registerUpstreams(mux)
 	u.Server = httptest.NewServer(mux)
 	t.Cleanup(u.Close)
 	return u
