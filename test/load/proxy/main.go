@@ -43,6 +43,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "rounds; the median counts")
 	duration := flag.Duration("duration", 2*time.Second, "length of one round")
 	connections := flag.Int("connections", 32, "parallel connections")
+	profile := flag.String("profile", "", "also write a CPU profile of landline with everything on to this file")
 	flag.Parse()
 	var err error
 	switch *role {
@@ -51,7 +52,7 @@ func main() {
 	case "baseline":
 		err = baseline(*target)
 	default:
-		err = measure(*binary, *rounds, *duration, *connections)
+		err = measure(*binary, *profile, *rounds, *duration, *connections)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -91,6 +92,7 @@ type process struct {
 	name    string
 	cmd     *exec.Cmd
 	address string
+	admin   string
 	rates   []float64
 	cpu     []float64 // µs per request
 }
@@ -113,8 +115,8 @@ func start(name string, env []string, program string, args ...string) (*process,
 		return nil, fmt.Errorf("%s does not start: %w", name, err)
 	}
 	rest := strings.TrimPrefix(line, "ready public=")
-	address, _, _ := strings.Cut(rest, " ")
-	return &process{name: name, cmd: cmd, address: address}, nil
+	address, admin, _ := strings.Cut(strings.TrimSpace(rest), " admin=")
+	return &process{name: name, cmd: cmd, address: address, admin: admin}, nil
 }
 
 const config = `profile: development
@@ -134,7 +136,7 @@ features:
     rate_limit: [{key: installation, limit: 1000000, window: 10s, burst: 1000000}]
 `
 
-func measure(binary string, rounds int, duration time.Duration, connections int) (err error) {
+func measure(binary, profile string, rounds int, duration time.Duration, connections int) (err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -195,7 +197,30 @@ func measure(binary string, rounds int, duration time.Duration, connections int)
 	for _, p := range runs {
 		fmt.Printf("%-26s %10.0f %8.2f %14.1f %8.2f\n", p.name, median(p.rates), median(p.rates)/median(base.rates), median(p.cpu), median(base.cpu)/median(p.cpu))
 	}
+	if profile != "" {
+		return saveProfile(profile, landline.admin, runs[2], requests[2], duration, connections)
+	}
 	return nil
+}
+
+// saveProfile runs one more round under the profiler.
+func saveProfile(file, admin string, p *process, request string, duration time.Duration, connections int) error {
+	seconds := max(int(duration.Seconds())-1, 1)
+	fetched := make(chan error, 1)
+	go func() {
+		res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", admin, seconds))
+		if err != nil {
+			fetched <- err
+			return
+		}
+		defer res.Body.Close()
+		data, err := io.ReadAll(res.Body)
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("profile: %s", res.Status)
+		}
+		fetched <- errors.Join(err, os.WriteFile(file, data, 0o600))
+	}()
+	return errors.Join(p.round(request, duration, connections), <-fetched)
 }
 
 func request(path, header string) string {
