@@ -89,6 +89,7 @@ func (h *house) run(t *testing.T, s scenario) {
 		if err != nil && st.Within != "" {
 			t.Fatalf("%s: within: %v", st.Title, err)
 		}
+		vars["node"] = n.Public
 		deadline := time.Now().Add(within)
 		for {
 			faults := h.step(t, n, st, vars)

@@ -52,6 +52,7 @@ func newUpstream(t *testing.T) *upstream {
 	})
 	bodies(mux)
 	contracts(mux)
+	u.registerAggregate(mux)
 	u.registerUpstreams(mux)
 	u.Server = httptest.NewServer(mux)
 	t.Cleanup(u.Close)
