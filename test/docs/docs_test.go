@@ -104,6 +104,9 @@ func (p *place) command(code string) string {
 	demo := "landline dev --public 127.0.0.1:8080 --admin 127.0.0.1:8081 --upstream 127.0.0.1:9000"
 	code = strings.ReplaceAll(code, "make run", demo)
 	code = strings.ReplaceAll(code, "bin/landline", "landline")
+	if abs, err := filepath.Abs(root); err == nil {
+		code = strings.ReplaceAll(code, "go build -o bin/", "go build -C "+abs+" -o $PWD/bin/")
+	}
 	for _, r := range p.replaces {
 		code = strings.ReplaceAll(code, r[0], r[1])
 		_, said, _ := strings.Cut(r[0], ":")
