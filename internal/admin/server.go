@@ -38,15 +38,16 @@ type Options struct {
 	Version     string   // of this binary
 	Hosts       []string // names the listener may be addressed by, besides localhost and IP addresses
 
-	Reload      func(ctx context.Context) (ReloadReport, error)            // config.Faults when nothing was changed
-	Validate    func(ctx context.Context, yaml []byte) error               // config.Faults when it is not valid
-	Diff        func(ctx context.Context, yaml []byte) (ConfigDiff, error) // what a reload would change; of this text when it is not nil
-	PrintConfig func(io.Writer) error                                      // the effective configuration, secrets redacted
-	Features    func() []FeatureStatus                                     //
-	Upstreams   func() []UpstreamStatus                                    //
-	Violations  func(feature string) []module.ContractViolation            // of one feature, of all for ""; nil = not shown
-	Screens     func() []module.Screen                                     // nil = not shown
-	Pending     func(ctx context.Context) (migrations int, err error)      // migrations that have not run; nil = not known, shown as 0
+	Reload      func(ctx context.Context) (ReloadReport, error)                             // config.Faults when nothing was changed
+	Validate    func(ctx context.Context, yaml []byte) error                                // config.Faults when it is not valid
+	Diff        func(ctx context.Context, yaml []byte) (ConfigDiff, error)                  // what a reload would change; of this text when it is not nil
+	PrintConfig func(io.Writer) error                                                       // the effective configuration, secrets redacted
+	Features    func() []FeatureStatus                                                      //
+	Upstreams   func() []UpstreamStatus                                                     //
+	Violations  func(feature string) []module.ContractViolation                             // of one feature, of all for ""; nil = not shown
+	Screens     func() []module.Screen                                                      // nil = not shown
+	PurgeCache  func(ctx context.Context, feature, key, url string) (purged int, err error) // stored answers: all of a feature, or those with a key, or of a URL; nil = no such operation
+	Pending     func(ctx context.Context) (migrations int, err error)                       // migrations that have not run; nil = not known, shown as 0
 	Queue       *queue.Queue
 	Modules     []*module.Module // their Admin operations are mounted
 }
@@ -135,6 +136,7 @@ func newAPI(mux *http.ServeMux, version string) huma.API {
 func (s *Server) registerAll() {
 	s.registerStatus()
 	s.registerContracts()
+	s.registerCache()
 	s.registerConfig()
 	s.registerJobs()
 	s.registerAudit()

@@ -16,6 +16,7 @@ import (
 	"landline/internal/config"
 	"landline/internal/gateway"
 	"landline/internal/gateway/certs"
+	"landline/internal/gateway/spool"
 	"landline/internal/module"
 	"landline/internal/observe"
 )
@@ -120,8 +121,8 @@ func (a *App) build(all []module.Capability) error {
 	}
 	a.gateway, err = gateway.New(gateway.Options{
 		App: product, Development: s.Profile == Development, DB: k.db, Bus: k.bus, KV: k.kv, Clock: clock.System,
-		Log: a.log, Registry: k.registry, Tracer: k.tracer, Auth: auth, Health: k.health, Limits: k.limits, TrustedProxies: s.trustedProxies(),
-		Maintenance: a.newBoard(), APIKeys: keys, Quotas: a.newQuotas(),
+		Log: a.log, Registry: k.registry, Tracer: k.tracer, Auth: auth, Health: k.health, Limits: k.limits, Shared: s.Redis.URL.Reveal() != "", TrustedProxies: s.trustedProxies(),
+		Maintenance: a.newBoard(), APIKeys: keys, Quotas: a.newQuotas(), Spool: spool.NewDisk(s.DataDir, gateway.DefaultSpool),
 	})
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func (a *App) build(all []module.Capability) error {
 		DB: k.db, Audit: k.audit, Ring: k.ring, Clock: clock.System, Log: a.log, Registry: k.registry, Health: k.health,
 		Development: s.Profile == Development, Version: a.options.Version,
 		Reload: a.Reload, Validate: a.validate, Diff: a.diff, PrintConfig: a.printConfig,
-		Features: a.gateway.FeatureStatus, Upstreams: a.gateway.UpstreamStatus,
+		Features: a.gateway.FeatureStatus, Upstreams: a.gateway.UpstreamStatus, PurgeCache: a.gateway.PurgeCache,
 		Violations: a.gateway.ContractViolations, Screens: a.gateway.Screens,
 		Pending: func(ctx context.Context) (int, error) { return k.db.Pending(ctx, migrations(all)...) },
 		Queue:   k.queue, Modules: a.modules,

@@ -42,6 +42,7 @@ func (a *App) drain(ctx context.Context, public, adminServer *http.Server, stopB
 		errs = append(errs, ignoreClosed(adminServer.Close()))
 	}
 	stopBackground()
+	a.gateway.Close()
 	closing, stopClosing := context.WithTimeout(ctx, 10*time.Second)
 	defer stopClosing()
 	errs = append(errs, a.kernel.close(closing))
