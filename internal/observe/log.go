@@ -11,13 +11,13 @@ import (
 // under a context with a trace (WithTrace) carry trace_id, at the top level
 // even inside a group.
 func NewLogger(w io.Writer, level slog.Leveler, pretty bool) *slog.Logger {
-	var base slog.Handler
 	if pretty {
-		base = newPrettyHandler(w, level)
-	} else {
-		base = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: redactAttr})
+		base := newPrettyHandler(w, level)
+		return slog.New(&traceHandler{root: base, current: base})
 	}
-	return slog.New(&traceHandler{root: base, current: base})
+	out := &lineWriter{w: w}
+	base := slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level, ReplaceAttr: redactAttr})
+	return slog.New(&traceHandler{root: base, current: base, lines: &Lines{out: out}})
 }
 
 // traceHandler adds the trace id of the context. A handler's open groups take
@@ -27,6 +27,7 @@ type traceHandler struct {
 	root, current slog.Handler
 	steps         []func(slog.Handler) slog.Handler // from root to current
 	grouped       bool
+	lines         *Lines // of the root alone; nil for people's lines
 }
 
 func (h *traceHandler) Enabled(ctx context.Context, l slog.Level) bool {

@@ -2,8 +2,9 @@ package observe
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"strings"
 )
 
@@ -15,12 +16,15 @@ func NewSpanID() string { return randomHex(8) }
 
 func randomHex(bytes int) string {
 	var b [16]byte
-	rand.Read(b[:bytes]) // never fails since Go 1.24
-	s := hex.EncodeToString(b[:bytes])
-	if !nonZeroHex(s, 2*bytes) {
-		return randomHex(bytes)
+	var s [32]byte
+	for {
+		// The runtime's ChaCha8: an id must be unique, it is no secret.
+		binary.LittleEndian.PutUint64(b[:8], rand.Uint64()) //nolint:gosec // see above
+		binary.LittleEndian.PutUint64(b[8:], rand.Uint64()) //nolint:gosec // see above
+		if hex.Encode(s[:], b[:bytes]); b != [16]byte{} && [8]byte(b[:8]) != [8]byte{} {
+			return string(s[:2*bytes])
+		}
 	}
-	return s
 }
 
 // ParseTraceparent reads a W3C Trace Context header
@@ -98,30 +102,43 @@ func unhex(c byte) byte {
 
 type traceKey struct{}
 
+// traceContext is a context with a trace, in one piece of memory: every request has one.
 type traceContext struct {
+	context.Context //nolint:containedctx // it is one
+
 	traceID, spanID string
 	sampled         bool
+}
+
+// Value gives the traceContext itself for its key.
+func (t *traceContext) Value(key any) any {
+	if _, ours := key.(traceKey); ours {
+		return t
+	}
+	return t.Context.Value(key)
 }
 
 // WithTrace returns a context that belongs to the given span. Logs under it
 // carry the trace id, outgoing calls a traceparent that is not sampled.
 func WithTrace(ctx context.Context, traceID, spanID string) context.Context {
-	return context.WithValue(ctx, traceKey{}, traceContext{traceID, spanID, false})
+	return &traceContext{ctx, traceID, spanID, false}
 }
 
 // WithSampledTrace is WithTrace for a trace that is recorded if sampled.
 func WithSampledTrace(ctx context.Context, traceID, spanID string, sampled bool) context.Context {
-	return context.WithValue(ctx, traceKey{}, traceContext{traceID, spanID, sampled})
+	return &traceContext{ctx, traceID, spanID, sampled}
 }
 
 // TraceID returns the trace id of ctx, or "".
 func TraceID(ctx context.Context) string {
-	t, _ := ctx.Value(traceKey{}).(traceContext)
-	return t.traceID
+	traceID, _, _ := TraceOf(ctx)
+	return traceID
 }
 
 // TraceOf returns what WithTrace or WithSampledTrace put on ctx; the ids are "" without.
 func TraceOf(ctx context.Context) (traceID, spanID string, sampled bool) {
-	t, _ := ctx.Value(traceKey{}).(traceContext)
-	return t.traceID, t.spanID, t.sampled
+	if t, ok := ctx.Value(traceKey{}).(*traceContext); ok {
+		return t.traceID, t.spanID, t.sampled
+	}
+	return "", "", false
 }
