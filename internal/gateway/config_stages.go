@@ -93,7 +93,9 @@ type IdempotencyConfig struct {
 	UnknownOutcome    string          `yaml:"unknown_outcome" enum:"conflict,forward" doc:"what a retry meets when the first attempt was cut off after it may have reached the upstream, or its node died: conflict answers 409 idempotency_outcome_unknown and never executes twice; forward executes again with the same key, for upstreams that honour it themselves"`
 	StoreServerErrors bool            `yaml:"store_server_errors" doc:"keep an upstream's 5xx answer as the outcome as well; otherwise the key is set free and a retry executes again"`
 	MaxBody           config.Bytes    `yaml:"max_body" doc:"largest answer that is kept for replay; a larger one is passed on and a retry is told so with 409 idempotency_outcome_unknown" example:"256KiB"`
-	MaxRequest        config.Bytes    `yaml:"max_request" doc:"largest request body that may carry a key: it is held in memory to be compared with that of a retry; a larger one is refused with 413" example:"1MiB"`
+	MaxRequest        config.Bytes    `yaml:"max_request" doc:"largest request body that may carry a key; a larger one is refused with 413. It is taken in whole before anything is executed, to be compared with that of a retry. Default: the feature's max_body" example:"10MiB"`
+	Memory            config.Bytes    `yaml:"memory" doc:"part of such a body that is held in memory; the rest of a longer one goes to a file without a name in data_dir" example:"1MiB"`
+	Lease             config.Duration `yaml:"lease" doc:"how long an attempt that is never heard of again, such as that of a node that died, holds up retries with 409 idempotency_in_flight; at least the feature's timeout and 15s" example:"1m"`
 }
 
 // Defaults fills in what a file leaves out.
@@ -102,7 +104,8 @@ func (c *IdempotencyConfig) Defaults() {
 		Keep:           config.Duration(24 * time.Hour),
 		UnknownOutcome: OutcomeConflict,
 		MaxBody:        256 << 10,
-		MaxRequest:     1 << 20,
+		Memory:         1 << 20,
+		Lease:          config.Duration(time.Minute),
 	}
 }
 
@@ -119,8 +122,11 @@ func (c IdempotencyConfig) orDefaults() IdempotencyConfig {
 	if c.MaxBody == 0 {
 		c.MaxBody = d.MaxBody
 	}
-	if c.MaxRequest == 0 {
-		c.MaxRequest = d.MaxRequest
+	if c.Memory == 0 {
+		c.Memory = d.Memory
+	}
+	if c.Lease == 0 {
+		c.Lease = d.Lease
 	}
 	return c
 }
@@ -133,7 +139,13 @@ func (c *IdempotencyConfig) Check(v *config.Validator) {
 	if c.MaxBody < 0 || c.MaxBody > 16<<20 {
 		v.At("max_body").Fault("", "max_body must be at most 16MiB: it is held in memory and in the database")
 	}
-	if c.MaxRequest < 0 || c.MaxRequest > 64<<20 {
-		v.At("max_request").Fault("use an upload", "max_request must be at most 64MiB: it is held in memory")
+	if c.MaxRequest < 0 || c.MaxRequest > 16<<30 {
+		v.At("max_request").Fault("use an upload", "max_request must be at most 16GiB")
+	}
+	if c.Memory < 0 || c.Memory > 64<<20 {
+		v.At("memory").Fault("longer bodies go to a file", "memory must be at most 64MiB")
+	}
+	if d := c.Lease.D(); d != 0 && (d < time.Second || d > time.Hour) {
+		v.At("lease").Fault("1m suits most", "lease must be between 1s and 1h")
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"landline/internal/gateway/maintenance"
 	"landline/internal/gateway/overload"
 	"landline/internal/gateway/quota"
+	"landline/internal/gateway/spool"
 	"landline/internal/kv"
 	"landline/internal/limit"
 	"landline/internal/module"
@@ -40,6 +41,7 @@ type Options struct {
 	Tracer         *observe.Tracer
 	Auth           module.Authenticator
 	Health         *observe.Health
+	Spool          *spool.Disk        // for long bodies of keyed writes; nil = the system's directory for temporary files
 	Limits         *limit.Shared      // nil = made here, of this node alone
 	APIKeys        *apikey.Keys       // nil = there are none
 	Quotas         *quota.Meter       // nil = features may have none
@@ -48,6 +50,9 @@ type Options struct {
 	Shared         bool               // other nodes may run, and KV and Bus reach them
 	TrustedProxies []netip.Prefix     // whose Forwarded and X-Forwarded-* headers are believed
 }
+
+// DefaultSpool is how much of the disk the files of request bodies may take.
+const DefaultSpool = 1 << 30
 
 // Gateway serves the public listener. Make it with New, give it its first
 // table with Apply, then serve; Apply may be called again at any time.
@@ -83,6 +88,10 @@ func New(o Options) (*Gateway, error) {
 	case o.Tracer == nil:
 		return nil, errors.New("gateway: Options.Tracer is missing")
 	}
+	if o.Spool == nil {
+		o.Spool = spool.NewDisk("", DefaultSpool)
+	}
+	observe.GaugeFunc(o.Registry, "landline_gateway_spool_bytes", "Request bodies that are held in files.", func() float64 { return float64(o.Spool.Used()) })
 	if o.Limits == nil {
 		o.Limits = limit.NewShared(limit.New(o.Clock), nil, 0, o.Log, o.Registry)
 	}
@@ -93,7 +102,7 @@ func New(o Options) (*Gateway, error) {
 		streams: newStreams(),
 	}
 	g.cache = newCaching(&g.options)
-	g.contracts = newContractWatch(o.Registry, o.Clock)
+	g.contracts = newContractWatch(o.Registry, o.Clock, o.Log)
 	g.upstreamMetrics = newUpstreamMetrics(o.Registry, g.streams)
 	g.guard = overload.NewGuard(defaultOverload().guard())
 	g.overloadMetrics = newOverloadMetrics(o.Registry, g)

@@ -1,26 +1,23 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"landline/internal/gateway/idem"
+	"landline/internal/gateway/spool"
 	"landline/internal/module"
 	"landline/internal/problem"
 )
 
 const (
 	minLease     = time.Minute      // an attempt's lease, unless the feature's timeout needs more
-	leaseSpare   = 15 * time.Second // for what surrounds the feature's timeout
+	leaseSpare   = 15 * time.Second // of a lease, for what surrounds the feature's timeout
 	leaseMargin  = 5 * time.Second  // an attempt is ended this much before its lease
 	finishWithin = 30 * time.Second // for storing an outcome
 )
@@ -39,8 +36,8 @@ func honoursKey(method string) bool {
 // execution with "Idempotent-Replayed: true". It stands behind authentication,
 // so that a replay is authorised like a request.
 //
-// A key belongs to the app, the caller (the user; without a token the network
-// address, a /64 for IPv6), the method and the route. A repetition is the same
+// A key belongs to the app, the caller (the user; without a token the API key,
+// without that the network address, a /64 for IPv6), the method and the route. A repetition is the same
 // when method, path, query, Content-Type and body are.
 //
 // How an execution ends decides about the key:
@@ -66,7 +63,7 @@ func idempotencyStage(o *Options, s *idem.Store, rt *Route) Stage {
 	}
 	k := &keeper{o: o, store: s, rt: rt, config: rt.Policy.Idempotency.orDefaults()}
 	k.forward = k.config.UnknownOutcome == OutcomeForward
-	k.lease = max(minLease, rt.Policy.Timeout.D()+leaseSpare)
+	k.lease = max(k.config.Lease.D(), rt.Policy.Timeout.D()+leaseSpare)
 	k.keep = max(k.config.Keep.D(), k.lease)
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
@@ -102,12 +99,13 @@ func (k *keeper) handle(next Handler, x *Exchange, w http.ResponseWriter, r *htt
 	if err != nil {
 		return problem.New(problem.IdempotencyKeyInvalid, "%s", err.Error())
 	}
-	body, err := k.readBody(x, r)
+	body, print, err := k.spoolBody(x, r)
 	if err != nil {
 		return err
 	}
+	defer k.done(body)
 	res, err := k.store.Begin(r.Context(), idem.Request{
-		Scope: k.scope(x, r), Key: key, Subject: subject(x.Principal), Fingerprint: fingerprint(r, body),
+		Scope: k.scope(x, r), Key: key, Subject: subject(x.Principal), Fingerprint: print,
 		Keep: k.keep, Lease: k.lease, Forward: k.forward,
 	})
 	if err != nil {
@@ -139,41 +137,12 @@ func unavailable(what string, err error) error {
 	return p
 }
 
-// readBody takes the body into memory, so that it can be compared before
-// anything is executed.
-func (k *keeper) readBody(x *Exchange, r *http.Request) ([]byte, error) {
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
-		return nil, nil
-	}
-	most := int64(k.config.MaxRequest)
-	tooLarge := problem.New(problem.BodyTooLarge, "a request with an Idempotency-Key may have a body of at most %d bytes here", most)
-	if r.ContentLength > most {
-		return nil, tooLarge
-	}
-	var body []byte
-	var err error
-	if r.ContentLength > 0 {
-		body = make([]byte, r.ContentLength)
-		if _, err = io.ReadFull(r.Body, body); err == nil {
-			_, err = io.Copy(io.Discard, r.Body) // to the end, which frees the connection's deadline
-		}
-	} else {
-		body, err = io.ReadAll(io.LimitReader(r.Body, most+1))
-	}
-	switch {
-	case err != nil && x.body != nil && x.body.fault() != nil:
-		return nil, x.body.fault()
-	case err != nil:
-		return nil, errClientGone // it ended before it was complete
-	case int64(len(body)) > most:
-		return nil, tooLarge
-	}
-	return body, nil
-}
-
 // scope names whose key it is and for what.
 func (k *keeper) scope(x *Exchange, r *http.Request) string {
 	who := "address " + addressKey(x.ClientIP)
+	if x.apiKey.key != nil {
+		who = "api key " + x.apiKey.key.ID
+	}
 	if x.Principal != nil {
 		who = "user " + x.Principal.UserID
 	}
@@ -185,21 +154,6 @@ func subject(p *module.Principal) string {
 		return ""
 	}
 	return p.UserID
-}
-
-// fingerprint hashes what makes two requests the same. Every part is preceded
-// by its length, so that nothing can move from one part to the next.
-func fingerprint(r *http.Request, body []byte) (sum [sha256.Size]byte) {
-	h := sha256.New()
-	for _, part := range [...]string{r.Method, rawPath(r.URL), r.URL.RawQuery, strings.Join(r.Header["Content-Type"], ",")} {
-		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
-		h.Write(size[:])
-		io.WriteString(h, part) //nolint:errcheck // a hash takes everything
-	}
-	h.Write(body)
-	h.Sum(sum[:0])
-	return sum
 }
 
 // replay answers with what is stored.
@@ -223,7 +177,7 @@ func replay(w http.ResponseWriter, r *http.Request, a *idem.Answer) error {
 }
 
 // execute runs the rest of the way under the lease and settles the key.
-func (k *keeper) execute(next Handler, x *Exchange, w http.ResponseWriter, r *http.Request, body []byte, lease idem.Lease) (err error) {
+func (k *keeper) execute(next Handler, x *Exchange, w http.ResponseWriter, r *http.Request, body *spool.Body, lease idem.Lease) (err error) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
 	defer cancel(nil)
 	limit := time.AfterFunc(k.lease-leaseMargin, func() { cancel(errTimeout) })
@@ -235,7 +189,7 @@ func (k *keeper) execute(next Handler, x *Exchange, w http.ResponseWriter, r *ht
 		context.AfterFunc(r.Context(), func() { cancel(context.Canceled) })
 	}
 	again := r.WithContext(ctx)
-	restore(again, body)
+	restoreFrom(again, body.Size(), body.Reader)
 
 	panicked := true
 	defer func() {
@@ -255,17 +209,6 @@ func shallow(h http.Header) http.Header {
 		c[name] = values
 	}
 	return c
-}
-
-// restore gives a request its body back, as often as it is asked for.
-func restore(r *http.Request, body []byte) {
-	if body == nil {
-		r.Body, r.ContentLength = http.NoBody, 0
-		return
-	}
-	r.ContentLength, r.TransferEncoding = int64(len(body)), nil
-	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	r.Body = io.NopCloser(bytes.NewReader(body))
 }
 
 // fate is what becomes of a key: at most one field is set; none frees it.

@@ -17,7 +17,8 @@ const maxCombined = 128
 // the turns and savepoints of SQLite's group commit, or the round trips to
 // PostgreSQL.
 type combiner struct {
-	db *sqldb.DB
+	db   *sqldb.DB
+	late bool // operations may join a transaction that has begun
 
 	mu      sync.Mutex
 	free    int // transactions that may still be begun
@@ -32,11 +33,12 @@ type operation struct {
 }
 
 func newCombiner(db *sqldb.DB) *combiner {
-	c := &combiner{db: db, free: 1} // SQLite has one writer
 	if db.Engine() == sqldb.Postgres {
-		c.free = 4
+		// A transaction sees what was committed before its first statement: whoever
+		// joined it later might not find what it has itself stored before.
+		return &combiner{db: db, free: 4}
 	}
-	return c
+	return &combiner{db: db, free: 1, late: true} // SQLite has one writer
 }
 
 // write is db.Write for a run that only reads and writes rows of this package.
@@ -85,17 +87,19 @@ func (c *combiner) leave(op *operation) bool {
 	return false
 }
 
-// run carries out first and those that wait, also those that come while it is
-// at it, and passes the place on.
+// run carries out first and those that wait, where possible also those that come
+// while it is at it, and passes the place on.
 func (c *combiner) run(ctx context.Context, first *operation) {
 	defer c.next()
+	ctx = context.WithoutCancel(ctx) // the others stay
 	batch := []*operation{first}
-	err := c.db.Write(context.WithoutCancel(ctx), func(ctx context.Context, tx *sqldb.Tx) error {
+	err := c.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		batch = c.join(batch)
 		for i := 0; i < len(batch); i++ {
 			if err := batch[i].run(ctx, tx); err != nil {
 				return err
 			}
-			if i == len(batch)-1 {
+			if i == len(batch)-1 && c.late {
 				batch = c.join(batch)
 			}
 		}

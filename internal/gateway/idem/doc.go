@@ -20,6 +20,8 @@
 //   - A lease that ran out is treated as an unknown outcome. Whether a retry is
 //     then refused or executed is the caller's choice (Request.Forward); an
 //     attempt that was not taken over may still finish, however late.
+//     On an embedded database, which one process serves at a time, the leases of
+//     earlier processes count as run out.
 //   - Finish, Lost and Release may be repeated with the same lease, which is the
 //     way out of sqldb.ErrUncertain.
 //

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"time"
 
 	"landline/internal/clock"
@@ -64,17 +65,23 @@ const (
 	unknown  = 2
 )
 
+// process begins the name of every holder of this process. An embedded database
+// has one server at a time, so that there a lease of another one is void: after
+// a crash retries need not wait for it.
+var process = rand.Text()[:10]
+
 // Store keeps the keys. It is safe for concurrent use.
 type Store struct {
-	db  *sqldb.DB
-	all *combiner
-	clk clock.Clock
-	log *slog.Logger
+	db   *sqldb.DB
+	all  *combiner
+	sole bool // no other process executes on this database
+	clk  clock.Clock
+	log  *slog.Logger
 }
 
 // New returns a Store on db, whose Migrations must have run.
 func New(db *sqldb.DB, clk clock.Clock, log *slog.Logger) *Store {
-	return &Store{db: db, all: newCombiner(db), clk: clk, log: log}
+	return &Store{db: db, all: newCombiner(db), sole: db.Engine() == sqldb.SQLite, clk: clk, log: log}
 }
 
 // Request is an attempt that wants to execute.
@@ -121,7 +128,7 @@ func (s *Store) Begin(ctx context.Context, q Request) (Result, error) {
 	if q.Lease <= 0 || q.Keep < q.Lease {
 		return Result{}, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
 	}
-	a := attempt{Request: q, holder: rand.Text(), id: idOf(q)}
+	a := attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q)}
 	var res Result
 	err := s.all.write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		now := s.clk.Now() // after the wait for the transaction, so that the lease is whole
@@ -143,6 +150,7 @@ func (s *Store) Begin(ctx context.Context, q Request) (Result, error) {
 // attempt is a Request with what its row needs.
 type attempt struct {
 	Request
+	sole   bool
 	id     [sha256.Size]byte
 	holder string
 }
@@ -192,6 +200,9 @@ func (a *attempt) begin(ctx context.Context, tx *sqldb.Tx, now time.Time) (res R
 // judge decides about a key that is there.
 func (a *attempt) judge(r *row, now int64) Outcome {
 	running := r.state == inFlight && now < r.leaseUntil
+	if a.sole && !strings.HasPrefix(r.holder, process) {
+		running = false // the process that held it is gone
+	}
 	switch {
 	case r.expiresAt <= now && !running:
 		return Execute

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -377,6 +378,66 @@ func BenchmarkBeginFinish(b *testing.B) {
 			if err := s.Finish(ctx, res.Lease, created); err != nil {
 				b.Error(err)
 				return
+			}
+		}
+	})
+}
+
+// After a crash of the one server of an embedded database nobody waits for its
+// leases; nodes that share a database do.
+func TestLeaseOfAProcessThatIsGone(t *testing.T) {
+	each(t, func(t *testing.T, s *Store, clk *clock.Fake) {
+		begin(t, s, request("k", "a"), Execute)
+		must(t, s.db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+			_, err := tx.ExecContext(ctx, "UPDATE idempotency SET holder = $1", "EARLIER-PROCESS")
+			return err
+		}))
+		if s.db.Engine() == sqldb.Postgres {
+			begin(t, s, request("k", "a"), InFlight)
+			clk.Advance(time.Minute)
+		}
+		begin(t, s, request("k", "a"), Unknown)
+	})
+}
+
+// Many callers share transactions; one that leaves while it waits, or whose part
+// cannot be stored, costs the others nothing.
+func TestCallersThatShareATransaction(t *testing.T) {
+	each(t, func(t *testing.T, s *Store, _ *clock.Fake) {
+		var wg sync.WaitGroup
+		var done, left, refused atomic.Int64
+		for i := range 300 {
+			wg.Go(func() {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				q := request(strconv.Itoa(i), "a")
+				switch i % 10 {
+				case 0:
+					go cancel()
+				case 1:
+					q.Subject = "no \x00 text"
+				}
+				res, err := s.Begin(ctx, q)
+				switch {
+				case i%10 == 1 && errors.Is(err, sqldb.ErrText):
+					refused.Add(1)
+				case i%10 == 0 && errors.Is(err, context.Canceled):
+					left.Add(1)
+				case err != nil || res.Outcome != Execute:
+					t.Errorf("%d: %v, %v", i, res.Outcome, err)
+				default:
+					must(t, s.Finish(t.Context(), res.Lease, created))
+					done.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if refused.Load() != 30 || done.Load()+left.Load() != 270 {
+			t.Errorf("%d done, %d left, %d refused", done.Load(), left.Load(), refused.Load())
+		}
+		for i := range 300 {
+			if i%10 > 1 {
+				begin(t, s, request(strconv.Itoa(i), "a"), Replay)
 			}
 		}
 	})

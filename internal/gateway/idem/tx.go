@@ -25,7 +25,7 @@ func (s *Store) BeginTx(ctx context.Context, tx *sqldb.Tx, q Request) (Result, e
 	if q.Lease <= 0 || q.Keep < q.Lease {
 		return Result{}, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
 	}
-	a := attempt{Request: q, holder: rand.Text(), id: idOf(q)}
+	a := attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q)}
 	now := s.clk.Now()
 	for range 8 {
 		res, ok, err := a.begin(ctx, tx, now)
