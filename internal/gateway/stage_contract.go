@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -30,6 +31,7 @@ const maxFieldLabels = 500
 type contractWatch struct {
 	journal    *contract.Journal
 	clock      clock.Clock
+	log        *slog.Logger
 	checks     *prometheus.CounterVec // feature direction outcome
 	violations *prometheus.CounterVec // feature api_version direction field
 	fields     *observe.LabelCap
@@ -39,9 +41,9 @@ type contractWatch struct {
 // maxBackground bounds the checks that run at once behind the requests' backs.
 const maxBackground = 8
 
-func newContractWatch(reg prometheus.Registerer, c clock.Clock) *contractWatch {
+func newContractWatch(reg prometheus.Registerer, c clock.Clock, log *slog.Logger) *contractWatch {
 	return &contractWatch{
-		journal: contract.NewJournal(), clock: c,
+		journal: contract.NewJournal(), clock: c, log: log,
 		checks: observe.Counter(reg, "landline_gateway_contract_checks_total",
 			"Requests and answers of features with a contract: ok, violated, skipped (a stream, too large, encoded, or too many at once). Answers that were not sampled are not counted.", "feature", "direction", "outcome"),
 		violations: observe.Counter(reg, "landline_gateway_contract_violations_total",
@@ -227,7 +229,13 @@ func (s *contractor) later(direction string, check func()) {
 	select {
 	case s.watch.background <- struct{}{}:
 		go func() {
-			defer func() { <-s.watch.background }()
+			defer func() {
+				if p := recover(); p != nil { // a fault of ours must not take the node down
+					s.watch.count(s.rt, direction, "skipped")
+					s.watch.log.Error("a contract's check panicked", "feature", s.rt.Feature, "match", s.rt.Match, "panic", fmt.Sprint(p))
+				}
+				<-s.watch.background
+			}()
 			check()
 		}()
 	default:

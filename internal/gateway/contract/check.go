@@ -37,7 +37,14 @@ type run struct {
 	scratch []byte
 	digits  []byte
 	seen    []uint64 // bit sets of the objects that are open
+	active  []activeChoice
 	tooMuch bool
+}
+
+// activeChoice is a discriminator that has chosen for a value.
+type activeChoice struct {
+	schema *schema
+	token  uint32
 }
 
 // step is one part of the path to a value.
@@ -59,7 +66,7 @@ var runs = sync.Pool{New: func() any {
 
 func newRun(data []byte, names map[string]bool) *run {
 	r := runs.Get().(*run)
-	*r = run{data: data, names: names, tape: r.tape[:0], path: r.path[:0], scratch: r.scratch[:0], digits: r.digits[:0], seen: r.seen[:0]}
+	*r = run{data: data, names: names, tape: r.tape[:0], path: r.path[:0], scratch: r.scratch[:0], digits: r.digits[:0], seen: r.seen[:0], active: r.active[:0]}
 	return r
 }
 
@@ -67,6 +74,7 @@ func newRun(data []byte, names map[string]bool) *run {
 func (r *run) done() {
 	if cap(r.tape) <= 1<<16 && cap(r.scratch) <= 1<<16 && cap(r.digits) <= 1<<16 {
 		r.data, r.found, r.names = nil, nil, nil
+		clear(r.active[:cap(r.active)])
 		runs.Put(r)
 	}
 }
@@ -274,6 +282,13 @@ func (r *run) discriminated(s *schema, t uint32) bool {
 	if r.tape[t].kind != kindObject {
 		return r.fail(t, "must be an object")
 	}
+	for _, a := range r.active {
+		if a.schema == s && a.token == t {
+			return true // the alternative refers back to the schema that lists it
+		}
+	}
+	r.active = append(r.active, activeChoice{s, t})
+	defer func() { r.active = r.active[:len(r.active)-1] }()
 	value := r.member(t, d.property)
 	if value == 0 || r.tape[value].kind != kindString {
 		r.push(step{kind: stepMember, name: d.property})

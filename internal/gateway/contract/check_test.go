@@ -87,6 +87,35 @@ func TestSchemasOfOpenAPI30(t *testing.T) {
 	}
 }
 
+// An alternative may refer back to the schema that lists it, as generators of
+// documents like to have it.
+func TestDiscriminatorsThatReferBack(t *testing.T) {
+	s, d := mustCompile(t, `{"components":{"schemas":{
+		"Pet":{"type":"object","required":["kind"],"properties":{"kind":{"type":"string"},"friend":{"$ref":"#/components/schemas/Pet"}},"discriminator":{"propertyName":"kind"},
+			"oneOf":[{"$ref":"#/components/schemas/Cat"},{"$ref":"#/components/schemas/Dog"}]},
+		"Cat":{"allOf":[{"$ref":"#/components/schemas/Pet"},{"type":"object","required":["lives"],"properties":{"lives":{"type":"integer"}}}]},
+		"Dog":{"allOf":[{"$ref":"#/components/schemas/Pet"}],"properties":{"bark":{"type":"boolean"}}}}},"$ref":"#/components/schemas/Pet"}`)
+	for body, want := range map[string]string{
+		`{"kind":"Cat","lives":9,"friend":{"kind":"Dog","bark":true}}`: "",
+		`{"kind":"Cat"}`: "/lives",
+		`{"kind":"Cat","lives":9,"friend":{"kind":"Cat"}}`: "/friend/lives",
+		`{"kind":"Cow"}`:            "/kind",
+		`{"lives":1}`:               "/kind",
+		`{"kind":"Dog","bark":"w"}`: "/bark",
+	} {
+		found := d.checkBody(s, []byte(body))
+		if (len(found) == 0) != (want == "") || len(found) > 0 && found[0].Path != want {
+			t.Errorf("%s: %+v, want %s", body, found, want)
+		}
+	}
+	if k := s.typesTaken(); k != kindObject {
+		t.Errorf("it takes %b", k)
+	}
+	if s.member("bark") == nil || len(s.memberNames()) < 4 {
+		t.Errorf("members: %v", s.memberNames())
+	}
+}
+
 func TestFormats(t *testing.T) {
 	for format, c := range map[string]struct{ ok, bad []string }{
 		"date-time":     {[]string{"2024-02-29T23:59:59Z", "2024-01-01t00:00:00.123+02:00", "1990-12-31T15:59:60-08:00"}, []string{"2023-02-29T00:00:00Z", "2024-01-01 00:00:00Z", "2024-01-01T00:00:00", "2024-01-01T24:00:00Z", "2024-01-01T12:00:60Z", ""}},

@@ -38,20 +38,19 @@ func (c *compiler) endless() {
 	}
 }
 
-// inPlace are the schemas that s applies to the same value.
+// inPlace are the schemas that s applies to the same value. Those that a
+// discriminator chooses are left out: it is common that an alternative refers
+// back to the schema that lists it, and the check does not go there twice.
 func (s *schema) inPlace() []*schema {
 	var list []*schema
 	list = append(list, s.ref, s.not)
 	list = append(list, s.all...)
-	list = append(list, s.any...)
-	list = append(list, s.one...)
+	if s.discriminator == nil {
+		list = append(list, s.any...)
+		list = append(list, s.one...)
+	}
 	if s.when != nil {
 		list = append(list, s.when.test, s.when.then, s.when.otherwise)
-	}
-	if s.discriminator != nil {
-		for _, x := range s.discriminator.choice {
-			list = append(list, x)
-		}
 	}
 	return list
 }

@@ -164,12 +164,12 @@ func (op *Operation) checkParameters(q *Request) []Violation {
 }
 
 func cookiesOf(h http.Header) []*http.Cookie {
-	return append((&http.Request{Header: http.Header{"Cookie": h["Cookie"]}}).Cookies(), nil)
+	return append([]*http.Cookie{}, (&http.Request{Header: http.Header{"Cookie": h["Cookie"]}}).Cookies()...)
 }
 
 func (d *Document) checkCookie(p *parameter, cookies []*http.Cookie) []Violation {
 	for _, c := range cookies {
-		if c != nil && c.Name == p.name {
+		if c.Name == p.name {
 			return d.checkText(p, c.Value)
 		}
 	}

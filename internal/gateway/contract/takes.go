@@ -8,15 +8,20 @@ func (s *schema) typesTaken() kind {
 	if s == nil {
 		return kindString
 	}
-	k := s.kinds(0)
+	k := s.kinds(map[*schema]bool{})
 	if k == kindAny {
 		return kindString
 	}
 	return k
 }
 
-func (s *schema) kinds(depth int) kind {
-	if depth > maxRefs || s == nil || s.rare != nil {
+func (s *schema) kinds(seen map[*schema]bool) kind {
+	if s == nil || s.rare != nil || seen[s] {
+		return kindAny
+	}
+	seen[s] = true
+	defer delete(seen, s)
+	if len(seen) > maxRefs {
 		return kindAny
 	}
 	k := kindAny
@@ -27,10 +32,10 @@ func (s *schema) kinds(depth int) kind {
 		}
 	}
 	if s.ref != nil {
-		k &= s.ref.kinds(depth + 1)
+		k &= s.ref.kinds(seen)
 	}
 	for _, sub := range s.all {
-		k &= sub.kinds(depth + 1)
+		k &= sub.kinds(seen)
 	}
 	for _, list := range [][]*schema{s.any, s.one} {
 		if list == nil {
@@ -38,30 +43,37 @@ func (s *schema) kinds(depth int) kind {
 		}
 		var any kind
 		for _, sub := range list {
-			any |= sub.kinds(depth + 1)
+			any |= sub.kinds(seen)
 		}
 		k &= any
 	}
 	return k
 }
 
-// parts are s and what it refers to for the same value.
-func (s *schema) parts(depth int) []*schema {
-	if s == nil || depth > maxRefs {
-		return nil
-	}
-	list := []*schema{s}
-	for _, sub := range s.inPlace() {
-		if sub != s.not {
-			list = append(list, sub.parts(depth+1)...)
+// parts are s and what it refers to for the same value, each once.
+func (s *schema) parts() []*schema {
+	var list []*schema
+	seen := map[*schema]bool{nil: true}
+	var add func(s *schema)
+	add = func(s *schema) {
+		if seen[s] {
+			return
+		}
+		seen[s] = true
+		list = append(list, s)
+		for _, sub := range append(append(s.inPlace(), s.any...), s.one...) {
+			if sub != s.not {
+				add(sub)
+			}
 		}
 	}
+	add(s)
 	return list
 }
 
 // member is the schema of a member, nil if none is named.
 func (s *schema) member(name string) *schema {
-	for _, part := range s.parts(0) {
+	for _, part := range s.parts() {
 		if part.object == nil {
 			continue
 		}
@@ -78,7 +90,7 @@ func (s *schema) member(name string) *schema {
 // memberNames are those that s names.
 func (s *schema) memberNames() []string {
 	var names []string
-	for _, part := range s.parts(0) {
+	for _, part := range s.parts() {
 		if part.object != nil {
 			for _, p := range part.object.properties {
 				names = append(names, p.name)
@@ -90,7 +102,7 @@ func (s *schema) memberNames() []string {
 
 // itemOf is the schema of a list's items, nil if none is given.
 func (s *schema) itemOf() *schema {
-	for _, part := range s.parts(0) {
+	for _, part := range s.parts() {
 		if part.array != nil && part.array.items != nil {
 			return part.array.items
 		}
