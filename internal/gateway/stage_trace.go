@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,7 +26,7 @@ const (
 // sentry-trace; its sampled flag is a hint (observe.Tracer.Sampled). An error
 // after the first byte of an answer, and a panic, abort the connection.
 func traceStage(o *Options, m *metrics, rt *Route) Stage {
-	t := &tracer{o: o, m: m.route(rt), rt: rt}
+	t := &tracer{o: o, m: m.route(rt), rt: rt, access: newAccessLog(o.Log, rt)}
 	if rt.Policy != nil && rt.Policy.Idempotency != nil {
 		t.keyed, t.keyRequired = true, rt.Policy.Idempotency.Required
 	}
@@ -73,6 +72,7 @@ type tracer struct {
 	o           *Options
 	m           *routeMetrics
 	rt          *Route
+	access      *accessLog
 	keyed       bool // the route honours Idempotency-Key
 	keyRequired bool
 }
@@ -136,7 +136,7 @@ func (t *tracer) tell(x *Exchange, s *observed, r *http.Request) {
 	}
 	replayed := len(s.w.Header()["Idempotent-Replayed"]) > 0
 	t.count(x, s, r, took, replayed)
-	t.log(x, s, r, took, replayed)
+	t.access.write(x, s, r, took, replayed)
 	if x.Sampled && t.o.Tracer.Enabled() {
 		t.record(x, s, r, took)
 	}
@@ -214,83 +214,6 @@ func idempotencyOutcome(code string, r *http.Request, replayed bool) string {
 	}
 	return ""
 }
-
-// log writes the access log's line. It has names, ids and sizes; never values
-// of the query string, tokens or cookies.
-func (t *tracer) log(x *Exchange, s *observed, r *http.Request, took time.Duration, replayed bool) {
-	level := slog.LevelInfo
-	switch {
-	case x.ErrorCode == string(problem.Internal):
-		level = slog.LevelError
-	case s.w.status >= 500 || s.aborted && !errors.Is(s.err, errClientGone):
-		level = slog.LevelWarn
-	}
-	if !t.o.Log.Enabled(s.ctx, level) {
-		return
-	}
-	a := make(attrs, 0, 32)
-	a.text("method", r.Method)
-	a.text("route", t.rt.Match)
-	a.text("feature", t.rt.Feature)
-	a.text("owner", t.rt.Owner)
-	a.text("api_version", t.rt.APIVersion)
-	a = append(a, slog.Int("status", s.w.status))
-	a.text("code", x.ErrorCode)
-	a = append(a, slog.Float64("duration_ms", millis(took)), slog.Int64("bytes_in", s.body.bytes.Load()), slog.Int64("bytes_out", s.w.bytes))
-	if x.Upstream != "" {
-		a.text("upstream", x.Upstream)
-		a.text("target", x.Target)
-		a = append(a, slog.Float64("upstream_ms", millis(x.UpstreamTook)))
-	}
-	a.text("client_ip", x.ClientIP)
-	if c := x.Client; c != nil {
-		a.text("app", c.App)
-		a.text("app_version", c.Version)
-		if c.Build != 0 {
-			a = append(a, slog.Int64("build", c.Build))
-		}
-		a.text("platform", c.Platform)
-		a.text("os", c.OS)
-		a.text("device", c.Device)
-	}
-	if p := x.Principal; p != nil {
-		a.text("installation_id", p.InstallationID)
-		a.text("user_id", p.UserID)
-		a.text("session_id", p.SessionID)
-	}
-	a.text("span_id", x.SpanID)
-	a.text("degraded", x.Degraded)
-	if replayed {
-		a = append(a, slog.Bool("replayed", true))
-	}
-	if s.aborted {
-		a = append(a, slog.Bool("aborted", true))
-	}
-	a.text("http_version", strings.TrimPrefix(r.Proto, "HTTP/"))
-	if err := s.reason(x); err != nil {
-		a.text("error", err.Error())
-	}
-	t.o.Log.LogAttrs(s.ctx, level, "request", a...) // the trace id comes from the context
-}
-
-// reason is why the answer is not the one that was asked for, nil if it is.
-func (s *observed) reason(x *Exchange) error {
-	if s.err != nil {
-		return s.err
-	}
-	return x.Cause
-}
-
-type attrs []slog.Attr
-
-// text adds an attribute unless it is empty.
-func (a *attrs) text(key, value string) {
-	if value != "" {
-		*a = append(*a, slog.String(key, value))
-	}
-}
-
-func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }
 
 // record sends the spans, named as the OpenTelemetry conventions for HTTP do.
 // The upstream's spans are children of ours, as the traceparent it got says.
