@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -53,6 +54,7 @@ type App struct {
 	public   net.Listener
 	adminLis net.Listener
 	certs    *certs.Store // nil = plain HTTP
+	floor    []byte       // see heapFloor
 
 	reload   sync.Mutex // one reload at a time; guards settings
 	settings *Settings
@@ -67,7 +69,7 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a = &App{options: o, settings: s, sections: sections, level: new(slog.LevelVar)}
+	a = &App{options: o, settings: s, sections: sections, level: new(slog.LevelVar), floor: reserveHeap()}
 	a.setLogLevel(s.Log.Level)
 	a.log = observe.NewLogger(o.Stderr, a.level, o.PrettyLog || s.Log.Format == "text")
 	defer func() {
@@ -204,10 +206,12 @@ func (a *App) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case cause = <-failed:
 	}
-	return errors.Join(cause, a.drain(context.WithoutCancel(ctx), public, adminServer, func() {
+	err := a.drain(context.WithoutCancel(ctx), public, adminServer, func() {
 		stopBackground()
 		upkeep.Wait()
-	}))
+	})
+	runtime.KeepAlive(a.floor)
+	return errors.Join(cause, err)
 }
 
 // start begins the queue's and the modules' background work.
