@@ -15,6 +15,11 @@
 //     upstream as if the gateway had said it: Landline-* (but Landline-Client),
 //     Forwarded and X-Forwarded-* are ours, unless a trusted proxy set the latter.
 //
-// What it does not: it does not retry, cache or check the health of targets;
-// breakers count per node.
+//   - A request reaches a target that works if there is one (stage_try.go,
+//     upstream_pick.go), and is sent again only where that cannot execute it
+//     twice. Under overload the least important is turned away first
+//     (stage_shed.go).
+//
+// What it does not: nodes do not tell each other about health, breakers,
+// ejections or adaptive limits; each sees for itself.
 package gateway

@@ -396,3 +396,25 @@ func TestHedging(t *testing.T) {
 		until(t, "nothing in flight", func() bool { return h.UpstreamStatus()[0].InFlight == 0 })
 	})
 }
+
+// The delay settles where the configured share of requests is faster, and follows a change.
+func TestHedgeDelayFollowsTheQuantile(t *testing.T) {
+	h := newHedge(HedgeConfig{After: config.Duration(10 * time.Second), Quantile: 0.95})
+	if h.delay() != 10*time.Second {
+		t.Fatalf("at the start: %s", h.delay())
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for _, scale := range []time.Duration{100 * time.Millisecond, 400 * time.Millisecond, 50 * time.Millisecond} {
+		for range 5000 {
+			h.observe(time.Duration(r.Float64() * float64(scale))) // uniform: the 95th percentile is 0.95 × scale
+		}
+		if got := float64(h.delay()) / float64(scale); got < 0.8 || got > 1.1 {
+			t.Errorf("scale %s: %.2f of it, want about 0.95", scale, got)
+		}
+	}
+	fixed := newHedge(HedgeConfig{After: config.Duration(time.Second)})
+	fixed.observe(time.Hour)
+	if fixed.delay() != time.Second {
+		t.Error(fixed.delay())
+	}
+}

@@ -162,7 +162,7 @@ func simulate(l *Limiter, clients, capacity int, d time.Duration) (served, refus
 					mu.Lock()
 					refused++
 					mu.Unlock()
-					time.Sleep(10 * time.Millisecond)
+					time.Sleep(50 * time.Millisecond)
 					continue
 				}
 				began := time.Now()
@@ -186,8 +186,8 @@ func simulate(l *Limiter, clients, capacity int, d time.Duration) (served, refus
 func TestAdaptiveLimitFindsTheCapacity(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := NewLimiter(LimitConfig{Min: 4, Max: 1000, Initial: 20, Shares: shares})
-		served, refused, worst := simulate(l, 400, 20, 5*time.Minute)
-		perSecond := float64(served) / 300
+		served, refused, worst := simulate(l, 400, 20, 2*time.Minute)
+		perSecond := float64(served) / 120
 		t.Logf("400 clients, capacity 20 (1000/s): %.0f/s served, %d refused, limit %d, latency at the end ≤ %s", perSecond, refused, l.Limit(), worst)
 		if perSecond < 800 {
 			t.Errorf("served only %.0f/s of 1000", perSecond)
