@@ -12,7 +12,9 @@ import (
 	"testing"
 
 	"landline/internal/config"
+	"landline/internal/gateway/idem"
 	"landline/internal/module"
+	"landline/internal/testkit"
 )
 
 const tripsDocument = `openapi: 3.1.0
@@ -336,4 +338,49 @@ func TestScreens(t *testing.T) {
 	if st := h.FeatureStatus(); len(st[0].Screens) != 2 {
 		t.Errorf("%+v", st[0])
 	}
+}
+
+// A refused request uses up no key, and one whose answer is held back is not
+// executed again by a repetition.
+func TestContractAndIdempotency(t *testing.T) {
+	asked := 0
+	k := contractedWithKeys(t, func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		body := `{"from":"a","to":"b"}`
+		if r.Header.Get("X-Lie") != "" {
+			body = `{"from":7}`
+		}
+		answerJSON(201, body)(w, r)
+	})
+	if res, body := k.post("/v1/trips", `{"from":1}`, "Idempotency-Key", "a"); res.StatusCode != 400 || asked != 0 {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+	for range 2 {
+		if res, body := k.post("/v1/trips", `{"from":"x","to":"y"}`, "Idempotency-Key", "a2"); res.StatusCode != 201 || asked != 1 {
+			t.Errorf("%d %s, asked %d times", res.StatusCode, body, asked)
+		}
+	}
+	if res, body := k.post("/v1/trips", `{"from":"x","to":"y"}`, "Idempotency-Key", "a"); res.StatusCode != 201 || asked != 2 {
+		t.Errorf("a refused request has used its key up: %d %s, asked %d times", res.StatusCode, body, asked)
+	}
+	for i, want := range []int{502, 409} {
+		if res, body := k.post("/v1/trips", `{"from":"x","to":"y"}`, "Idempotency-Key", "b", "X-Lie", "1"); res.StatusCode != want || asked != 3 {
+			t.Errorf("try %d: %d %s, asked %d times", i+1, res.StatusCode, body, asked)
+		}
+	}
+}
+
+func contractedWithKeys(t *testing.T, upstream http.HandlerFunc) *house {
+	t.Helper()
+	document := filepath.Join(t.TempDir(), "trips.yaml")
+	if err := os.WriteFile(document, []byte(tripsDocument), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db := testkit.SQLite(t, idem.Migrations)
+	url := serve(t, upstream)
+	return openWith(t, func(o *Options) { o.DB = db }, func(s *Settings) {
+		s.Upstreams["up"] = upstreamAt(url)
+		s.Features["trips"] = &FeatureConfig{Auth: module.AuthNone, Idempotency: &IdempotencyConfig{}, Contract: &ContractConfig{Document: document, Responses: contractEnforce},
+			Routes: []RouteConfig{{Match: "POST /v1/trips", Upstream: "up"}}}
+	})
 }
