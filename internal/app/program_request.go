@@ -53,12 +53,6 @@ func NewProblem(p ProgramProblem) error {
 	return e
 }
 
-// ProblemOf reads back what err would be answered with.
-func ProblemOf(err error) (status int, code, detail string) {
-	e := problem.From(err)
-	return e.Status(), string(e.Code), e.Detail
-}
-
 // DecodeJSON reads the request's body as one JSON value into the value that
 // into points to. A member that it does not know is refused.
 func DecodeJSON(r *http.Request, into any) error {

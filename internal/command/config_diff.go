@@ -49,27 +49,32 @@ func configDiff() *cobra.Command {
 	return cmd
 }
 
-// showDiff prints a line for each change: + for a key that comes, - for one
-// that goes, ~ for one whose value changes.
 func showDiff(w io.Writer, d admin.ConfigDiff, asJSON bool) error {
+	write := writeDiff
 	if asJSON {
-		out := json.NewEncoder(w)
-		out.SetEscapeHTML(false)
-		out.SetIndent("", "  ")
-		if err := out.Encode(d); err != nil {
-			return err
+		write = func(w io.Writer, d admin.ConfigDiff) error {
+			out := json.NewEncoder(w)
+			out.SetEscapeHTML(false)
+			out.SetIndent("", "  ")
+			return out.Encode(d)
 		}
 	}
+	if err := write(w, d); err != nil {
+		return err
+	}
+	if len(d.Changes) > 0 {
+		return app.ErrDiffers
+	}
+	return nil
+}
+
+// writeDiff prints a line for each change: + for a key that comes, - for one
+// that goes, ~ for one whose value changes.
+func writeDiff(w io.Writer, d admin.ConfigDiff) error {
 	if len(d.Changes) == 0 {
-		if asJSON {
-			return nil
-		}
 		return say(w, "nothing has changed\n")
 	}
 	for _, c := range d.Changes {
-		if asJSON {
-			break
-		}
 		text := "~ " + c.Path + ": " + c.Old + " → " + c.New
 		switch {
 		case c.Old == "":
@@ -84,5 +89,5 @@ func showDiff(w io.Writer, d admin.ConfigDiff, asJSON bool) error {
 			return err
 		}
 	}
-	return app.ErrDiffers
+	return nil
 }

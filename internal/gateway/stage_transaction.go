@@ -33,12 +33,13 @@ func (g *Gateway) transactional(rt *Route, h module.Handler) (Handler, error) {
 	if g.idem == nil {
 		return nil, fmt.Errorf("feature %s: handler %s: writes need a database", rt.Feature, h.Match)
 	}
-	config := IdempotencyConfig{}
-	if rt.Policy.Idempotency != nil {
-		config = *rt.Policy.Idempotency
+	policy := *rt.Policy // of this route alone: other handlers of the feature need not honour keys
+	if policy.Idempotency == nil {
+		policy.Idempotency = &IdempotencyConfig{}
 	}
+	rt.Policy = &policy
 	t := &transaction{db: g.options.DB, write: h.Write}
-	t.keeper = keeper{o: &g.options, store: g.idem, rt: rt, config: config.orDefaults()}
+	t.keeper = keeper{o: &g.options, store: g.idem, rt: rt, config: policy.Idempotency.orDefaults()}
 	t.forward = t.config.UnknownOutcome == OutcomeForward
 	t.lease = max(minLease, rt.Policy.Timeout.D()+leaseSpare) // only fills the column: the transaction is the lease
 	t.keep = max(t.config.Keep.D(), t.lease)

@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"pgregory.net/rapid"
 
 	"landline/internal/config"
@@ -129,6 +130,10 @@ func TestTransactionExecutesOnceAndReplays(t *testing.T) {
 		if res, body := b.post("a", "bad key,", "x"); res.StatusCode != 400 || code(t, body) != "idempotency_key_invalid" {
 			t.Errorf("%d %s", res.StatusCode, body)
 		}
+		families, err := b.registry.Gather()
+		if err != nil || counterOf(families, "landline_gateway_idempotency_total", "replayed") != 3 {
+			t.Errorf("replays are not counted: %v", err)
+		}
 		if n := b.rows("a"); n != 1 || b.calls.Load() != 1 {
 			t.Errorf("%d rows of %d calls", n, b.calls.Load())
 		}
@@ -138,6 +143,20 @@ func TestTransactionExecutesOnceAndReplays(t *testing.T) {
 			t.Errorf("%d rows without a key, want 2", n)
 		}
 	})
+}
+
+// counterOf is the value of the counters that have a label of this value.
+func counterOf(families []*dto.MetricFamily, name, label string) (sum float64) {
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if f.GetName() == name && l.GetValue() == label {
+					sum += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return sum
 }
 
 // faultsOf are the ways in which an execution comes to nothing.
