@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -82,30 +83,28 @@ func (s *Shared) Policy(name string, r Rate) (*Policy, error) { return s.local.P
 // checks that are not shared, a request that the other nodes turn out to refuse
 // is held for the time of the question and then given back.
 func (s *Shared) Take(ctx context.Context, checks []Check, states []State) bool {
-	var buckets [maxChecks]kv.Bucket
-	var ahead [maxChecks]time.Duration
-	n := 0
-	if s.store != nil {
-		for i := range checks {
-			if checks[i].Shared {
-				buckets[n].Burst = 1
-				n++
-			}
-		}
-	}
+	shared := s.store != nil && slices.ContainsFunc(checks, func(c Check) bool { return c.Shared })
 	switch {
 	case !s.local.Take(checks, states):
-		if n > 0 {
+		if shared {
 			s.decisions.refused.Inc()
 		}
 		return false
-	case n == 0:
+	case !shared:
 		return true
 	case !s.may():
 		s.decisions.fallback.Inc()
 		return true
 	}
-	n = 0
+	return s.ask(ctx, checks, states)
+}
+
+// ask lets the store decide what this node alone would have admitted. It is
+// apart from Take because its arrays escape, and most policies are not shared.
+func (s *Shared) ask(ctx context.Context, checks []Check, states []State) bool {
+	var buckets [maxChecks]kv.Bucket
+	var ahead [maxChecks]time.Duration
+	n := 0
 	for i := range checks {
 		if checks[i].Shared {
 			buckets[n] = checks[i].bucket()
