@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"landline/internal/problem"
 )
@@ -110,6 +111,9 @@ func hashOf(document string) string {
 func (p *Persisted) document(text, id string) error {
 	if len(text) > maxDocument {
 		return fmt.Errorf("a document is longer than %d bytes", maxDocument)
+	}
+	if !utf8.ValidString(text) {
+		return errors.New("a document is not UTF-8")
 	}
 	hash := hashOf(text)
 	if id != "" && !strings.EqualFold(id, hash) {
