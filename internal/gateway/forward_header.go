@@ -142,9 +142,13 @@ func (g *Gateway) addForwarding(h http.Header, x *Exchange, r *http.Request) {
 	if r.TLS != nil {
 		proto = "https"
 	}
-	peer := x.peer.String()
-	if !x.peer.IsValid() {
-		peer = "unknown"
+	peer := "unknown"
+	switch {
+	case !x.peer.IsValid():
+	case x.trusted:
+		peer = x.peer.String()
+	default:
+		peer = x.ClientIP // the same
 	}
 	node := peer
 	if x.peer.Is6() {
@@ -152,10 +156,11 @@ func (g *Gateway) addForwarding(h http.Header, x *Exchange, r *http.Request) {
 	}
 	element := "for=" + node + ";host=" + quoted(r.Host) + ";proto=" + proto
 	if !x.trusted {
-		h["X-Forwarded-For"] = []string{peer}
-		h["X-Forwarded-Proto"] = []string{proto}
-		h["X-Forwarded-Host"] = []string{r.Host}
-		h["Forwarded"] = []string{element}
+		lines := []string{peer, proto, r.Host, element} // one piece of memory for all
+		h["X-Forwarded-For"] = lines[0:1:1]
+		h["X-Forwarded-Proto"] = lines[1:2:2]
+		h["X-Forwarded-Host"] = lines[2:3:3]
+		h["Forwarded"] = lines[3:4:4]
 		return
 	}
 	h["X-Forwarded-For"] = []string{join(r.Header["X-Forwarded-For"], peer)}

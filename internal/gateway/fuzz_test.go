@@ -68,7 +68,7 @@ func FuzzHeaders(f *testing.F) {
 		in.Add(name2, value2)
 		g := &Gateway{}
 		up := &upstream{config: &UpstreamConfig{}}
-		x := &Exchange{Route: &Route{}, peer: netip.MustParseAddr("192.0.2.1")}
+		x := &Exchange{Route: &Route{}, peer: netip.MustParseAddr("192.0.2.1"), ClientIP: "192.0.2.1"}
 		r := &http.Request{Method: http.MethodGet, Header: in, Host: "api.example.test"}
 		before := in.Clone()
 		out, err := g.outgoingHeader(x, r, up, false)
