@@ -32,6 +32,7 @@ func newUpstream(t *testing.T) *upstream {
 	mux.HandleFunc("/echo/", u.echo)
 	mux.HandleFunc("GET /ledger/{name}", u.ledger)
 	mux.HandleFunc("/execute/{name}", u.execute)
+	mux.HandleFunc("POST /hold/{name}", u.hold)
 	mux.HandleFunc("PUT /broken/{name}/{state}", u.setBroken)
 	mux.HandleFunc("GET /status/{code}", u.status)
 	mux.HandleFunc("GET /hang", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })

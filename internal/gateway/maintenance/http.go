@@ -43,7 +43,8 @@ func wireOf(s Switch, now time.Time) MaintenanceSwitch {
 	return w
 }
 
-type maintenanceNotice struct {
+// MaintenanceNotice is what an operator says of a maintenance.
+type MaintenanceNotice struct {
 	Title      string     `json:"title,omitempty" maxLength:"200" doc:"Headline for the app's user. Default: Maintenance."`
 	Message    string     `json:"message,omitempty" maxLength:"2000" doc:"What the app shows its user."`
 	From       *time.Time `json:"from,omitempty" doc:"When it begins. Default: now."`
@@ -54,14 +55,14 @@ type maintenanceNotice struct {
 
 type setApp struct {
 	Body struct {
-		maintenanceNotice
+		MaintenanceNotice
 		Allow []string `json:"allow,omitempty" maxItems:"1000" doc:"Features that stay reachable, besides sign-in and tokens."`
 	}
 }
 
 type setFeature struct {
 	Feature string `path:"feature" maxLength:"63"`
-	Body    maintenanceNotice
+	Body    MaintenanceNotice
 }
 
 type clearApp struct {
@@ -94,7 +95,7 @@ func (b *Board) Admin(api huma.API) {
 	set := op(http.MethodPut, "", "set-maintenance", "Put the whole app under maintenance", module.Operator, http.StatusOK)
 	set.Description = "Every feature answers 503 maintenance, but sign-in, tokens and those that allow names. Holds on all nodes within a second and over restarts."
 	huma.Register(api, set, func(ctx context.Context, in *setApp) (*answer[MaintenanceSwitch], error) {
-		return b.set(ctx, "", in.Body.maintenanceNotice, in.Body.Allow)
+		return b.set(ctx, "", in.Body.MaintenanceNotice, in.Body.Allow)
 	})
 	huma.Register(api, op(http.MethodDelete, "", "clear-maintenance", "End the maintenance of the whole app", module.Operator, http.StatusNoContent),
 		func(ctx context.Context, in *clearApp) (*struct{}, error) { return nil, b.clear(ctx, "", in.Reason) })
@@ -108,7 +109,7 @@ func (b *Board) Admin(api huma.API) {
 		})
 }
 
-func (b *Board) set(ctx context.Context, feature string, in maintenanceNotice, allow []string) (*answer[MaintenanceSwitch], error) {
+func (b *Board) set(ctx context.Context, feature string, in MaintenanceNotice, allow []string) (*answer[MaintenanceSwitch], error) {
 	known := b.o.Features()
 	for _, name := range append(slices.Clone(allow), feature) {
 		if name != "" && !slices.Contains(known, name) {
