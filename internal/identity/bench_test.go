@@ -15,6 +15,7 @@ import (
 	"landline/internal/audit"
 	"landline/internal/bus"
 	"landline/internal/clock"
+	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
@@ -43,7 +44,7 @@ func benchService(b *testing.B, auditInstallations bool) (*Service, *authenticat
 	b.Cleanup(func() { news.Close() })
 	records := audit.New(db, clock.System)
 	s, auth, err := newService(module.Deps{App: testApp, DB: db, Bus: news, Keys: ring, Audit: records, Clock: clock.System, Log: log,
-		Metrics: prometheus.NewRegistry()}, cfg, NewSQLStore(db, records))
+		Metrics: prometheus.NewRegistry(), Limits: limit.NewShared(limit.New(clock.System), nil, 0, log, nil)}, cfg, NewSQLStore(db, records))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type Config struct {
 type RefreshConfig struct {
 	Idle     config.Duration `yaml:"idle" doc:"A session ends when it is not refreshed for this long, 1d to 365d. An anonymous user comes back with the installation's credential."`
 	Absolute config.Duration `yaml:"absolute" doc:"A session ends this long after it began, 1d to 1095d."`
+	Limit    int             `yaml:"limit" doc:"Refreshes of one session per minute, and at once, 5 to 100000; more are 429 rate_limited, after which the same token is good again. An app needs one per access_token_lifetime."`
 	Grace    config.Duration `yaml:"grace" doc:"How long after a refresh the same request counts as a repeat of it and gets the same token, 1s to 5m. A longer grace helps thieves and nobody else: later repeats are recovered too."`
 }
 
@@ -35,6 +36,7 @@ func defaultConfig() Config {
 			Idle:     config.Duration(90 * 24 * time.Hour),
 			Absolute: config.Duration(365 * 24 * time.Hour),
 			Grace:    config.Duration(30 * time.Second),
+			Limit:    60,
 		},
 		BootstrapKeyKeep:   config.Duration(7 * 24 * time.Hour),
 		Clients:            map[string]ClientConfig{},
@@ -51,6 +53,9 @@ func (c *Config) Check(v *config.Validator) {
 	within(v.At("refresh", "absolute"), c.Refresh.Absolute, day, 1095*day)
 	within(v.At("refresh", "grace"), c.Refresh.Grace, time.Second, 5*time.Minute)
 	within(v.At("bootstrap_key_keep"), c.BootstrapKeyKeep, time.Hour, 30*day)
+	if c.Refresh.Limit < 5 || c.Refresh.Limit > 100_000 {
+		v.At("refresh", "limit").Fault("the default suits most", "must be 5 to 100000, is %d", c.Refresh.Limit)
+	}
 	if c.Refresh.Absolute < c.Refresh.Idle {
 		v.At("refresh", "absolute").Fault("make it at least refresh.idle", "is %s, shorter than refresh.idle, %s", c.Refresh.Absolute, c.Refresh.Idle)
 	}

@@ -23,6 +23,7 @@ import (
 	"landline/internal/bus"
 	"landline/internal/clock"
 	"landline/internal/kv"
+	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/rest"
@@ -85,6 +86,7 @@ func sqliteFixture(t *testing.T) *fixture {
 func newFixture(t *testing.T, db *sqldb.DB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, db: db, dir: t.TempDir(), clock: clock.NewFake(t0), config: defaultConfig()}
+	f.config.Refresh.Limit = 100_000 // what is tested here is not how often
 	f.config.Clients["com.example.flights.web"] = ClientConfig{Name: "Web"}
 	return f.start(nil)
 }
@@ -111,7 +113,7 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 		s = store(s)
 	}
 	f.service, f.auth, err = newService(module.Deps{
-		App: testApp, DB: f.db, KV: kv.NewMemory(f.clock, 1000), Bus: f.bus, Keys: f.ring, Audit: f.audit, Clock: f.clock, Log: log, Metrics: f.metrics,
+		App: testApp, DB: f.db, KV: kv.NewMemory(f.clock, 1000), Bus: f.bus, Keys: f.ring, Audit: f.audit, Clock: f.clock, Log: log, Metrics: f.metrics, Limits: limit.NewShared(limit.New(f.clock), nil, 0, log, f.metrics),
 	}, f.config, s)
 	if err != nil {
 		f.t.Fatal(err)

@@ -8,10 +8,16 @@ import (
 	"time"
 
 	"landline/internal/config"
+	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
 )
+
+// newInstallations bounds how fast one address makes users and fills the
+// database. Behind one address may be a company, or all customers of a mobile
+// carrier in a town, so that a launch day fits into the burst.
+var newInstallations = limit.Rate{Limit: 120, Window: time.Hour, Burst: 300}
 
 // ensureLimit bounds the making of keys when the capability is built.
 const ensureLimit = 30 * time.Second
@@ -42,7 +48,8 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 	return &module.Module{
 		Authenticator: auth,
 		Features: []module.Feature{
-			{Name: "installations", Owner: "landline", Priority: module.Critical, Routes: s.installationRoutes},
+			{Name: "installations", Owner: "landline", Priority: module.Critical, Routes: s.installationRoutes,
+				Limits: []module.Limit{{Key: "address", Rate: newInstallations}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
 			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes},
 		},
@@ -85,12 +92,17 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 			return nil, nil, fmt.Errorf("identity: %w", err)
 		}
 	}
+	refreshes, err := d.Limits.Policy("identity/refresh", limit.Rate{Limit: cfg.Refresh.Limit, Window: time.Minute})
+	if err != nil {
+		return nil, nil, fmt.Errorf("identity: %w", err)
+	}
 	m := newMetrics(d.Metrics)
 	access := accessTokens{keys: d.Keys, issuer: d.App.PublicURL, audience: d.App.ID, lifetime: cfg.AccessTokenLifetime.D()}
 	s := &Service{
 		store: store, keys: d.Keys, refresh: refreshTokens{d.Keys}, access: access,
 		revocations: &revocations{deny: newDenySet(), store: store, bus: d.Bus, clock: d.Clock, log: d.Log, metrics: m, lifetime: lifetime},
 		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
+		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
 	}
 	auth := newAuthenticator(access, s.revocations.deny, d.Clock, m, cfg.VerifiedTokens)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"landline/internal/audit"
+	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/sqldb"
@@ -32,6 +33,9 @@ var errScope = errors.New("the scope asked for is more than the session has")
 func (s *Service) Refresh(ctx context.Context, token, clientID, scope string) (Refreshed, error) {
 	out, err := s.refreshOnce(ctx, token, clientID, scope)
 	rule := out.Rule
+	if problem.HasCode(err, problem.RateLimited) {
+		return out, err
+	}
 	if err != nil && !errors.Is(err, errScope) {
 		rule = RuleUnavailable
 		err = problem.New(problem.StorageUnavailable, "retry with the same refresh token; repeating is safe").After(time.Second).Wrap(err)
@@ -42,10 +46,23 @@ func (s *Service) Refresh(ctx context.Context, token, clientID, scope string) (R
 	return out, err
 }
 
+// limitRefresh bounds what the holder of a session's token can make the storage
+// do. It changes nothing of the session: the token is good again later.
+func (s *Service) limitRefresh(ctx context.Context, session string) error {
+	var state [1]limit.State
+	if s.limits.Take(ctx, []limit.Check{{Policy: s.refreshLimit, Key: session, Shared: true}}, state[:]) {
+		return nil
+	}
+	return problem.New(problem.RateLimited, "this session is refreshed too often; the same refresh token is good again after the wait").After(max(state[0].Wait, time.Second))
+}
+
 func (s *Service) refreshOnce(ctx context.Context, token, clientID, scope string) (Refreshed, error) {
 	t, ok := s.refresh.verify(token)
 	if !ok {
 		return Refreshed{Rule: RuleMalformed, Refused: true}, nil
+	}
+	if err := s.limitRefresh(ctx, t.session); err != nil {
+		return Refreshed{}, err
 	}
 	for range maxTries {
 		g, err := s.store.Session(ctx, t.session)

@@ -10,6 +10,7 @@ import (
 
 	"landline/internal/audit"
 	"landline/internal/clock"
+	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/secret"
@@ -41,6 +42,9 @@ type Service struct {
 	metrics     *metrics
 	config      Config
 	app         module.App
+
+	limits       *limit.Shared
+	refreshLimit *limit.Policy // of one session
 
 	seed     maphash.Seed
 	recorded *bounded[string, int64] // when a refusal that changes nothing was last audited
