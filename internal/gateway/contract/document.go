@@ -25,6 +25,7 @@ type Document struct {
 	Conventions bool     // x-landline-conventions: true
 
 	bases []string // paths of its servers, longest first, "" always among them
+	index []map[string][]*Operation
 	codes []string // x-landline-error-codes
 	names map[string]bool
 }
@@ -79,22 +80,32 @@ func Load(name string, read func(name string) ([]byte, error)) (*Document, error
 }
 
 // wellFormed asks kin-openapi whether the document is what the specification
-// wants. Its examples, defaults and patterns are not our business.
-func wellFormed(f *files, name string) (err error) {
+// wants. It gets the files as JSON, which it reads faster; only for one that it
+// refuses is it asked again with the files as they are, to know the place.
+func wellFormed(f *files, name string) error {
+	if judge(name, f.asJSON, false) == nil {
+		return nil
+	}
+	return judge(name, f.bytesOf, true)
+}
+
+// judge has kin-openapi read and validate a document. Examples, defaults and
+// patterns are not our business.
+func judge(name string, read func(name string) ([]byte, error), places bool) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &Fault{File: name, Message: "cannot be read as an OpenAPI document"}
 		}
 	}()
 	loader := openapi3.NewLoader()
-	loader.IncludeOrigin = true
+	loader.IncludeOrigin = places
 	loader.ReadFromURIFunc = func(_ *openapi3.Loader, u *url.URL) ([]byte, error) {
 		if u.Scheme != "" || u.Host != "" || path.IsAbs(u.Path) {
 			return nil, fmt.Errorf("%s: only files beside the document are read", u.Redacted())
 		}
-		return f.bytesOf(u.Path)
+		return read(u.Path)
 	}
-	data, err := f.bytesOf(name)
+	data, err := read(name)
 	if err != nil {
 		return err
 	}
@@ -200,7 +211,7 @@ func (d *Document) pathItem(c *compiler, template string, n *node) {
 		op.bind(c, at)
 		d.requestBody(c, op, at.get("requestBody"))
 		at.get("responses").each(func(status string, res *node) { d.response(c, op, status, res) })
-		d.Operations = append(d.Operations, op)
+		d.add(op)
 	})
 }
 

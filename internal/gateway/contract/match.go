@@ -125,10 +125,16 @@ type Binding struct {
 func (d *Document) Bind(method, template string) *Binding {
 	route := strings.Split(strings.TrimPrefix(template, "/"), "/")
 	for _, base := range d.bases {
+		below, ok := cutBase(route, base)
+		if !ok {
+			continue
+		}
 		b := &Binding{Document: d, base: base}
-		for _, op := range d.Operations {
-			if serves(method, op.Method) && overlaps(route, base, op) {
-				b.Operations = append(b.Operations, op)
+		for _, list := range d.candidates(below) {
+			for _, op := range list {
+				if serves(method, op.Method) && overlaps(below, op.segments) {
+					b.Operations = append(b.Operations, op)
+				}
 			}
 		}
 		if len(b.Operations) > 0 {
@@ -139,29 +145,77 @@ func (d *Document) Bind(method, template string) *Binding {
 	return nil
 }
 
+// cutBase takes the base of a server off a route's segments.
+func cutBase(route []string, base string) ([]string, bool) {
+	if base == "" {
+		return route, true
+	}
+	for _, part := range strings.Split(base[1:], "/") {
+		if len(route) == 0 {
+			return nil, false
+		}
+		if isTail(route[0]) {
+			return route, true
+		}
+		if !isWild(route[0]) && route[0] != part {
+			return nil, false
+		}
+		route = route[1:]
+	}
+	return route, true
+}
+
+func isWild(part string) bool { return strings.HasPrefix(part, "{") && strings.HasSuffix(part, "}") }
+func isTail(part string) bool { return isWild(part) && strings.HasSuffix(part, "...}") }
+
+// wildcard stands in the index for every segment that is not fixed.
+const wildcard = "{}"
+
+// add enters an operation in the document's index, by position and text of its segments.
+func (d *Document) add(op *Operation) {
+	d.Operations = append(d.Operations, op)
+	for i, s := range op.segments {
+		if i == len(d.index) {
+			d.index = append(d.index, map[string][]*Operation{})
+		}
+		key := wildcard
+		if len(s.names) == 0 {
+			key = s.text
+		}
+		d.index[i][key] = append(d.index[i][key], op)
+	}
+}
+
+// candidates are the operations that agree with a route in the one fixed
+// segment that leaves the fewest.
+func (d *Document) candidates(route []string) [2][]*Operation {
+	best := [2][]*Operation{d.Operations}
+	for i, part := range route {
+		if i >= len(d.index) || isWild(part) {
+			continue
+		}
+		if list := [2][]*Operation{d.index[i][part], d.index[i][wildcard]}; len(list[0])+len(list[1]) < len(best[0])+len(best[1]) {
+			best = list
+		}
+	}
+	return best
+}
+
 // serves reports whether a route for method leads to operations of op; one for
 // GET takes HEAD as well.
 func serves(method, op string) bool {
 	return method == "" || method == op || method == "GET" && op == "HEAD"
 }
 
-func overlaps(route []string, base string, op *Operation) bool {
-	var parts []segment
-	if base != "" {
-		for _, text := range strings.Split(base[1:], "/") {
-			parts = append(parts, segment{text: text})
-		}
-	}
-	parts = append(parts, op.segments...)
+// overlaps reports whether a path can be that of a route and of an operation.
+func overlaps(route []string, parts []segment) bool {
 	for i, part := range route {
-		wild := strings.HasPrefix(part, "{") && strings.HasSuffix(part, "}")
-		if wild && strings.HasSuffix(part, "...}") {
+		switch {
+		case isTail(part):
 			return i <= len(parts)
-		}
-		if i >= len(parts) {
+		case i >= len(parts):
 			return false
-		}
-		if wild {
+		case isWild(part):
 			continue
 		}
 		if _, ok := parts[i].match(part, nil); !ok {

@@ -68,6 +68,15 @@ func (f *files) bytesOf(name string) ([]byte, error) {
 	return b, nil
 }
 
+// asJSON is a file as JSON text.
+func (f *files) asJSON(name string) ([]byte, error) {
+	t, err := f.tree(name)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(t.root.plain())
+}
+
 // tree parses a file once.
 func (f *files) tree(name string) (*file, error) {
 	if t, ok := f.trees[name]; ok {
