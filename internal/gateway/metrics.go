@@ -31,6 +31,8 @@ type metrics struct {
 	idempotency  *prometheus.CounterVec   // feature outcome
 	degraded     *prometheus.CounterVec   // feature kind
 
+	payload payloadMetrics
+
 	versions  *observe.LabelCap
 	platforms *observe.LabelCap
 	parsed    *clientCache // Landline-Client headers seen lately
@@ -51,11 +53,12 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		upstream:    observe.Histogram(reg, area+"upstream_duration_seconds", "Time an upstream took to its response header, or to fail.", nil, "feature", "upstream", "target"),
 		inFlight:    observe.Gauge(reg, area+"requests_in_flight", "Requests being worked on.", "feature"),
 		received:    observe.Counter(reg, area+"request_bytes_total", "Bytes of request bodies read.", "feature"),
-		sent:        observe.Counter(reg, area+"response_bytes_total", "Bytes of response bodies written, before compression.", "feature"),
+		sent:        observe.Counter(reg, area+"response_bytes_total", "Bytes of response bodies written, as they travelled.", "feature"),
 		problems:    observe.Counter(reg, area+"problems_total", "Failures that the gateway answered with a problem, by code.", "feature", "code"),
 		limited:     observe.Counter(reg, area+"rate_limited_total", "Requests refused by a rate limit, by policy.", "feature", "policy"),
 		idempotency: observe.Counter(reg, area+"idempotency_total", "Writes with an Idempotency-Key: executed, replayed, in_flight, reused, unknown, invalid; missing where one was required.", "feature", "outcome"),
 		degraded:    observe.Counter(reg, area+"degraded_total", "Answers that were a stock answer or a stale copy, by kind.", "feature", "kind"),
+		payload:     newPayloadMetrics(reg),
 		versions:    observe.CapLabel(maxVersionLabels),
 		platforms:   observe.CapLabel(maxPlatformLabels),
 		parsed:      newClientCache(maxParsedClients),
@@ -80,6 +83,7 @@ type routeMetrics struct {
 	screens        screenCounters
 	inFlight       prometheus.Gauge
 	received, sent prometheus.Counter
+	payload        *payload
 	clients        *prometheus.CounterVec // app_version platform
 	problems       *prometheus.CounterVec // code
 	limited        *prometheus.CounterVec // policy
@@ -105,6 +109,7 @@ func (m *metrics) route(rt *Route) *routeMetrics {
 		labels:      []string{rt.Feature, rt.Match, rt.APIVersion},
 		inFlight:    m.inFlight.With(feature),
 		received:    m.received.With(feature),
+		payload:     m.payload.feature(rt.Feature),
 		sent:        m.sent.With(feature),
 		clients:     m.clients.MustCurryWith(feature),
 		problems:    m.problems.MustCurryWith(feature),

@@ -157,6 +157,7 @@ func (t *tracer) count(x *Exchange, s *observed, r *http.Request, took time.Dura
 		}
 	}
 	t.m.clients.WithLabelValues(version, platform).Inc()
+	t.m.payload.count(x, version, s.body.bytes.Load(), s.w.bytes)
 	if n := s.body.bytes.Load(); n > 0 {
 		t.m.received.Add(float64(n))
 	}
