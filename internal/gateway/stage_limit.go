@@ -156,8 +156,8 @@ func tell(h http.Header, limiters []limiter, checks []limit.Check, states []limi
 		}
 		return int(min(max(sb.Full-sa.Full, -1), 1))
 	})
-	policy := make([]byte, 0, 48*len(states))
-	state := make([]byte, 0, 40*len(states))
+	var room [2][256]byte // enough for what most routes have; append takes care of the others
+	policy, state := room[0][:0], room[1][:0]
 	for _, i := range order[:len(states)] {
 		if pace := checks[i].Pace; pace != nil { // the API key's own
 			policy = append(separate(policy), policyField(limiters[i].name, pace.Rate().Limit, pace.Rate().Window)...)
@@ -178,8 +178,8 @@ func tell(h http.Header, limiters []limiter, checks []limit.Check, states []limi
 		}
 		state = strconv.AppendInt(state, ceilSeconds(t), 10)
 	}
-	h["Ratelimit-Policy"] = []string{string(policy)}
-	h["Ratelimit"] = []string{string(state)}
+	lines := []string{string(policy), string(state)}
+	h["Ratelimit-Policy"], h["Ratelimit"] = lines[0:1:1], lines[1:2:2]
 }
 
 func separate(b []byte) []byte {

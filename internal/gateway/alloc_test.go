@@ -1,0 +1,103 @@
+package gateway
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+	"time"
+
+	"landline/internal/clock"
+	"landline/internal/config"
+	"landline/internal/module"
+	"landline/internal/observe"
+)
+
+// TestAllocationBudget bounds what each part of a proxied request's way may
+// allocate. A part that needs more is either at fault or has a reason to be
+// written down here with its new budget.
+func TestAllocationBudget(t *testing.T) {
+	h := openWith(t, func(o *Options) {
+		o.Clock, o.Log = clock.System, observe.NewLogger(io.Discard, slog.LevelInfo, false)
+	}, nil)
+	rt := &Route{Feature: "f", Match: "GET /v1/x", Method: "GET", APIVersion: "v1", Auth: module.AuthNone, Upstream: "up", Policy: &FeatureConfig{
+		RateLimit: []RateLimitConfig{{Key: "address", Limit: 1_000_000, Window: config.Duration(time.Second)}}}}
+	limit, err := limitStage(&h.options, h.limits, rt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := parsePattern("GET /v1/flights/{id}/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := &router{}
+	if err := routes.add(&Route{Method: "GET", pattern: p}); err != nil {
+		t.Fatal(err)
+	}
+	request := func() *http.Request {
+		r := httptest.NewRequest(http.MethodGet, "/v1/x", http.NoBody)
+		r.Header.Set("Landline-Client", fullClient)
+		r.Header.Set("Traceparent", traceparent)
+		r.Header.Set("Accept-Encoding", "gzip, zstd")
+		return r
+	}
+	answer := http.Header{"Content-Type": {"application/json"}, "Content-Length": {"2"}, "Etag": {`"1"`}, "Cache-Control": {"no-cache"}}
+	up := &upstream{name: "up", config: &UpstreamConfig{}}
+	nothing := func(_ *Exchange, w http.ResponseWriter, _ *http.Request) error { return nil }
+	var params [maxParams]string
+	w := &discardWriter{header: http.Header{}}
+	stage := func(s Stage) func(x *Exchange, r *http.Request) {
+		handler := s(nothing)
+		return func(x *Exchange, r *http.Request) {
+			clear(w.header)
+			if err := handler(x, w, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		budget float64
+		do     func(x *Exchange, r *http.Request)
+	}{
+		{"check a path", 0, func(*Exchange, *http.Request) {
+			if _, err := checkPath("/v1/flights/LO123/status"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"find a route", 0, func(*Exchange, *http.Request) {
+			if routes.find("GET", "/v1/flights/LO123/status", &params) == nil {
+				t.Fatal("no route")
+			}
+		}},
+		{"locate the caller", 1, func(x *Exchange, r *http.Request) { h.locate(x, r) }},
+		{"trace, metrics and access log", 5, stage(traceStage(&h.options, h.metrics, rt))},
+		{"client header", 0, stage(clientStage(&h.options, h.metrics, rt))},
+		{"rate limit", 3, stage(limit)},
+		{"shed", 0, stage(shedStage(h.guard, h.overloadMetrics, rt))},
+		{"authenticate", 0, stage(authenticateStage(&h.options, rt))},
+		{"authorise", 0, stage(authoriseStage(&h.options, rt))},
+		{"compress nothing", 0, stage(compressStage())},
+		{"timeout", 5, stage(upstreamTimeoutStage(time.Minute))},
+		{"header to the upstream", 8, func(x *Exchange, r *http.Request) {
+			if _, err := h.outgoingHeader(x, r, up, false); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"header to the client", 0, func(*Exchange, *http.Request) { clear(w.header); copyAnswerHeader(w.header, answer) }},
+		{"Server-Timing", 2, func(x *Exchange, _ *http.Request) { serverTiming(nil, time.Millisecond, time.Microsecond) }},
+	} {
+		r := request()
+		x := &Exchange{}
+		n := testing.AllocsPerRun(200, func() {
+			*x = Exchange{Route: rt, Start: time.Now(), ClientIP: "192.0.2.1", peer: netip.MustParseAddr("192.0.2.1")}
+			c.do(x, r)
+		})
+		t.Logf("%-32s %3.0f of %2.0f", c.name, n, c.budget)
+		if n > c.budget {
+			t.Errorf("%s allocates %v times, its budget is %v", c.name, n, c.budget)
+		}
+	}
+}
