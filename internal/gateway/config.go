@@ -183,7 +183,7 @@ type FallbackConfig struct {
 	Status  int               `yaml:"status" min:"200" max:"599" doc:"HTTP status of the stock answer."`
 	Headers map[string]string `yaml:"headers" doc:"Headers of the stock answer; Content-Type is application/json unless given."`
 	Body    config.Raw        `yaml:"body" doc:"Body of the stock answer, any YAML value, sent as JSON." example:"{status: unknown}"`
-	On      []string          `yaml:"on" enum:"breaker_open,timeout,unreachable,invalid,5xx" doc:"What it stands in for. Default: all."`
+	On      []string          `yaml:"on" enum:"breaker_open,timeout,unreachable,invalid,5xx,overloaded" doc:"What it stands in for. Default: all."`
 	Methods []string          `yaml:"methods" doc:"Methods it applies to. Default: GET and HEAD, since a stock answer to a write would be a lie."`
 }
 

@@ -269,8 +269,8 @@ func (c *checker) fallback(v *config.Validator, f *FallbackConfig) {
 		}
 	}
 	for i, on := range f.On {
-		if !slices.Contains([]string{onBreakerOpen, onTimeout, onUnreachable, onInvalid, on5xx}, on) {
-			v.At("on", i).Fault("write one of breaker_open, timeout, unreachable, invalid, 5xx", "%q is nothing that a fallback stands in for", on)
+		if !slices.Contains(fallbackConditions, on) {
+			v.At("on", i).Fault("write one of "+strings.Join(fallbackConditions, ", "), "%q is nothing that a fallback stands in for", on)
 		}
 	}
 	for i, m := range f.Methods {

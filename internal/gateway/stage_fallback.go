@@ -20,7 +20,11 @@ const (
 	onUnreachable = "unreachable"
 	onInvalid     = "invalid"
 	on5xx         = "5xx"
+	onOverloaded  = "overloaded" // the feature's bulkhead or its upstream's limit is full; a node that sheds load has no time for this
 )
+
+// fallbackConditions are all of them, the default.
+var fallbackConditions = []string{onBreakerOpen, onTimeout, onUnreachable, onInvalid, on5xx, onOverloaded}
 
 // fallbackStage stands in when the rest of the way fails in one of the ways that
 // it is for: with the answer of another route or upstream, and if there is none,
@@ -28,7 +32,7 @@ const (
 func fallbackStage(c *FallbackConfig, other *otherWay) Stage {
 	on := c.On
 	if len(on) == 0 {
-		on = []string{onBreakerOpen, onTimeout, onUnreachable, onInvalid, on5xx}
+		on = fallbackConditions
 	}
 	methods := c.Methods
 	if len(methods) == 0 {
@@ -112,6 +116,8 @@ func condition(err error) string {
 		return onUnreachable
 	case problem.UpstreamInvalid:
 		return onInvalid
+	case problem.Overloaded:
+		return onOverloaded
 	}
 	return ""
 }

@@ -282,3 +282,20 @@ func TestOverloadConfiguration(t *testing.T) {
 		}
 	}
 }
+
+// A full bulkhead is the feature's own trouble, so its stock answer stands in.
+func TestFallbackStandsInForAFullBulkhead(t *testing.T) {
+	c := newCrowd(t, func(s *Settings) {
+		s.Features["interactive"].Bulkhead = &BulkheadConfig{MaxConcurrent: 1}
+		s.Features["interactive"].Fallback = &FallbackConfig{Status: 200, Body: config.Raw(`{"stock":true}`)}
+	})
+	c.come("interactive")
+	res, body := c.h.get("/interactive/now")
+	if res.StatusCode != 200 || body != `{"stock":true}` || res.Header.Get("Landline-Degraded") != "fallback" {
+		t.Errorf("%d %s %v", res.StatusCode, body, res.Header)
+	}
+	c.leave()
+	if res, body := c.h.get("/interactive/now"); res.StatusCode != 200 || body != "fine" {
+		t.Errorf("afterwards: %d %s", res.StatusCode, body)
+	}
+}
