@@ -3,14 +3,18 @@
 // and ends at a module's handler or at an upstream of the team.
 //
 // What it guarantees:
+//
 //   - Every request ends in exactly one answer, and every failure of ours is a
 //     problem of the catalogue. An answer that an upstream cuts short aborts the
 //     client's connection; it is never passed off as whole.
+//
 //   - The table of routes is immutable. Apply builds a new one and swaps it in
 //     one step: a request lives and ends on the table that it started with, no
 //     request fails because of a reload, and the state of breakers and limits
 //     of features that did not change is kept.
+//
 //   - Bodies stream in both directions and are never held whole in memory.
+//
 //   - What the client says about identity, route or network never reaches an
 //     upstream as if the gateway had said it: Landline-* (but Landline-Client),
 //     Forwarded and X-Forwarded-* are ours, unless a trusted proxy set the latter.
