@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"bufio"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -219,6 +221,13 @@ func (c *compressWriter) FlushError() error {
 		}
 	}
 	return http.NewResponseController(c.ResponseWriter).Flush()
+}
+
+// Hijack hands the connection over; there is nothing left to compress.
+func (c *compressWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(c.ResponseWriter).Hijack()
+	c.decided = c.decided || err == nil
+	return conn, rw, err
 }
 
 // Unwrap lets http.ResponseController reach the connection.
