@@ -102,19 +102,25 @@ func (c *crowd) gather(w http.ResponseWriter, r *http.Request) {
 	at := r.URL.Query().Get("at")
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	want := c.waiting + n
+	want, ended := c.waiting+n, 0
 	for range n {
 		c.calls.Go(func() {
-			res, err := client.Get(at)
-			if err != nil {
-				return // the step that counts them fails
+			if res, err := client.Get(at); err == nil {
+				io.Copy(io.Discard, res.Body)
+				res.Body.Close()
 			}
-			io.Copy(io.Discard, res.Body)
-			res.Body.Close()
+			c.mu.Lock()
+			ended++
+			c.arrived.Broadcast()
+			c.mu.Unlock()
 		})
 	}
-	for c.waiting < want {
+	for c.waiting < want && ended == 0 {
 		c.arrived.Wait()
+	}
+	if ended > 0 {
+		http.Error(w, fmt.Sprintf("%d of them do not wait but ended", ended), http.StatusConflict)
+		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
