@@ -29,6 +29,7 @@ features:
     auth: none
     timeout: 30s
     max_body: 200MiB
+    compression: off # so that every field can be compared
     routes: [{match: "/files/{rest...}", upstream: files}]
   registry:
     auth: anonymous
