@@ -50,7 +50,6 @@ type program struct {
 	env     []string
 	client  *http.Client
 
-	mu  sync.Mutex
 	cmd *exec.Cmd
 	log strings.Builder
 }

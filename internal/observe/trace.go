@@ -19,8 +19,8 @@ func randomHex(bytes int) string {
 	var s [32]byte
 	for {
 		// The runtime's ChaCha8: an id must be unique, it is no secret.
-		binary.LittleEndian.PutUint64(b[:8], rand.Uint64()) // #nosec G404 -- see above
-		binary.LittleEndian.PutUint64(b[8:], rand.Uint64()) // #nosec G404 -- see above
+		binary.LittleEndian.PutUint64(b[:8], rand.Uint64()) // #nosec G404 -- unique, not secret
+		binary.LittleEndian.PutUint64(b[8:], rand.Uint64()) // #nosec G404 -- unique, not secret
 		if hex.Encode(s[:], b[:bytes]); [8]byte(b[:8]) != [8]byte{} {
 			return string(s[:2*bytes])
 		}

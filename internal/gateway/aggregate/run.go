@@ -87,7 +87,7 @@ func (p *Plan) Run(ctx context.Context, in *Input, f Fields, do Do) (Result, err
 			r.results[i].skipped = true
 			continue
 		}
-		r.waiting[i].Store(int32(len(call.after)))
+		r.waiting[i].Store(int32(len(call.after))) // #nosec G115 -- a plan has at most 16 calls
 		if len(call.after) == 0 {
 			ready |= 1 << i
 		}
@@ -143,7 +143,7 @@ func (r *run) perform(i int) {
 	case call.fallback != nil:
 		out.stock, out.shaped, r.answers[i] = true, call.fallback, call.unshaped
 	case call.Required:
-		if r.failed.CompareAndSwap(0, int32(i+1)) {
+		if r.failed.CompareAndSwap(0, int32(i+1)) { // #nosec G115 -- a plan has at most 16 calls
 			r.cancel(ErrRequiredFailed)
 		}
 		return // what waits for it is not made

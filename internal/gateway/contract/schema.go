@@ -100,22 +100,3 @@ type discriminator struct {
 	property string
 	choice   map[string]*schema
 }
-
-// kindNames are what kinds are called in messages.
-func kindName(k kind) string {
-	switch k {
-	case kindNull:
-		return "null"
-	case kindTrue, kindFalse:
-		return "a boolean"
-	case kindNumber:
-		return "a number"
-	case kindString:
-		return "a string"
-	case kindArray:
-		return "an array"
-	case kindObject:
-		return "an object"
-	}
-	return "nothing"
-}

@@ -118,7 +118,7 @@ func (s *scanner) value(depth int) error {
 func (s *scanner) syntax() error { return fmt.Errorf("%w, from byte %d on", errSyntax, s.pos) }
 
 func (s *scanner) add(k kind, start, end int, flags uint8) {
-	n := uint32(len(s.tape))
+	n := uint32(len(s.tape))                                                                                   // #nosec G115 -- bounded by scan
 	s.tape = append(s.tape, token{start: uint32(start), end: uint32(end), next: n + 1, kind: k, flags: flags}) // #nosec -- bounded by scan
 }
 
