@@ -73,7 +73,7 @@ func (s *streams) isDraining() bool {
 }
 
 // reconnectMillis spreads the clients of a drained node over a few seconds.
-func reconnectMillis() int { return 500 + rand.IntN(4500) } //nolint:gosec // spreading load is no secret
+func reconnectMillis() int { return 500 + rand.IntN(4500) } // #nosec -- spreading load is no secret
 
 func (s *streams) count() int {
 	s.mu.Lock()
