@@ -117,7 +117,7 @@ type FeatureConfig struct {
 	Timeout      config.Duration    `yaml:"timeout" doc:"Time for the whole answer; for streams (Server-Sent Events, WebSockets, unknown length) only until the response header. Default: 10s." example:"800ms"`
 	MaxBody      config.Bytes       `yaml:"max_body" doc:"Largest request body; beyond it 413. Default: 10MiB." example:"10MiB"`
 	ClientHeader string             `yaml:"client_header" enum:"optional,required" doc:"Whether a request must carry Landline-Client. Default: optional."`
-	Priority     string             `yaml:"priority" enum:"background,interactive,critical" doc:"What is turned away first when a node is overloaded: background, then interactive. Default: interactive."`
+	Priority     string             `yaml:"priority" enum:"telemetry,background,interactive,critical" doc:"What is turned away first when a node is overloaded: telemetry, then background, then interactive. Default: interactive."`
 	RateLimit    []RateLimitConfig  `yaml:"rate_limit" doc:"Limits on the number of requests; every one must allow the request."`
 	APIKey       string             `yaml:"api_key" enum:"optional,required" doc:"required: callers need an API key, made with POST /admin/v1/api-keys. optional: one that is sent must be good. Default: not looked at, unless a limit or a quota counts by api_key; then optional."`
 	Quota        []QuotaConfig      `yaml:"quota" doc:"Allowances per calendar day or month, kept over restarts; every one must allow the request."`

@@ -10,8 +10,9 @@ import (
 // OverloadConfig is what a node does when more is asked of it than it can do.
 type OverloadConfig struct {
 	MaxInFlight int                `yaml:"max_in_flight" min:"0" max:"10000000" doc:"Requests that may be under way on this node; open streams and WebSockets are not counted. 0 = any number."`
-	Background  float64            `yaml:"background" min:"0" max:"1" doc:"Part of every limit that features of priority background may fill, also of the limits of upstreams."`
-	Interactive float64            `yaml:"interactive" min:"0" max:"1" doc:"Part that background and interactive features together may fill; the rest is for critical ones."`
+	Telemetry   float64            `yaml:"telemetry" min:"0" max:"1" doc:"Part of every limit that features of priority telemetry may fill, also of the limits of upstreams."`
+	Background  float64            `yaml:"background" min:"0" max:"1" doc:"Part that telemetry and background features together may fill."`
+	Interactive float64            `yaml:"interactive" min:"0" max:"1" doc:"Part that all but critical features together may fill."`
 	Memory      MemoryConfig       `yaml:"memory" doc:"Memory guard."`
 	Adaptive    *ConcurrencyConfig `yaml:"adaptive" doc:"Limit for the whole node that follows latency. Default: off; {} takes the defaults below."`
 	RetryAfter  config.Duration    `yaml:"retry_after" min:"1s" max:"10m" doc:"What those who are turned away are told to wait, at least; at random up to twice as long, so that they do not come back together."`
@@ -20,19 +21,26 @@ type OverloadConfig struct {
 // MemoryConfig turns requests away before memory runs out.
 type MemoryConfig struct {
 	Limit       config.Bytes `yaml:"limit" doc:"Memory that may be in use after a garbage collection. 0 = the process's GOMEMLIMIT; without one the guard is off." example:"512MiB"`
-	Background  float64      `yaml:"background" min:"0" max:"1" doc:"Part of it from which on background requests are turned away."`
+	Telemetry   float64      `yaml:"telemetry" min:"0" max:"1" doc:"Part of it from which on telemetry is turned away."`
+	Background  float64      `yaml:"background" min:"0" max:"1" doc:"Part of it from which on background requests are turned away as well."`
 	Interactive float64      `yaml:"interactive" min:"0" max:"1" doc:"Part of it from which on only critical requests are let in."`
 }
 
 func defaultOverload() OverloadConfig {
 	return OverloadConfig{
-		MaxInFlight: 10_000, Background: 0.7, Interactive: 0.9,
-		Memory: MemoryConfig{Background: 0.8, Interactive: 0.9}, RetryAfter: config.Duration(2 * time.Second),
+		MaxInFlight: 10_000, Telemetry: 0.5, Background: 0.7, Interactive: 0.9,
+		Memory: MemoryConfig{Telemetry: 0.7, Background: 0.8, Interactive: 0.9}, RetryAfter: config.Duration(2 * time.Second),
 	}
 }
 
 func (c *checker) overload(v *config.Validator) {
 	o := c.settings.Overload
+	if o.Telemetry > o.Background {
+		v.At("telemetry").Fault("telemetry is turned away first", "must not be above background")
+	}
+	if o.Memory.Telemetry > o.Memory.Background {
+		v.At("memory", "telemetry").Fault("telemetry is turned away first", "must not be above background")
+	}
 	if o.Background > o.Interactive {
 		v.At("background").Fault("background work is turned away first", "must not be above interactive")
 	}
@@ -42,13 +50,13 @@ func (c *checker) overload(v *config.Validator) {
 }
 
 func (c OverloadConfig) shares() overload.Shares {
-	return overload.Shares{Background: c.Background, Interactive: c.Interactive}
+	return overload.Shares{Telemetry: c.Telemetry, Background: c.Background, Interactive: c.Interactive}
 }
 
 func (c OverloadConfig) guard() overload.GuardConfig {
 	g := overload.GuardConfig{
 		MaxInFlight: c.MaxInFlight, Shares: c.shares(), Adaptive: c.Adaptive.limits(c.shares()),
-		Memory: int64(c.Memory.Limit), MemoryFull: overload.Shares{Background: c.Memory.Background, Interactive: c.Memory.Interactive},
+		Memory: int64(c.Memory.Limit), MemoryFull: overload.Shares{Telemetry: c.Memory.Telemetry, Background: c.Memory.Background, Interactive: c.Memory.Interactive},
 	}
 	if g.Memory == 0 {
 		g.Memory = overload.ProcessLimit()

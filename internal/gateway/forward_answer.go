@@ -172,7 +172,7 @@ func (o *pieces) write(p []byte, last bool) error {
 	if err := o.deadline.before(len(p)); err != nil {
 		return err
 	}
-	if _, err := o.w.Write(p); err != nil { // #nosec G705 -- what the service answered, with its own media type: a proxy does not escape it
+	if _, err := o.w.Write(p); err != nil {
 		return err
 	}
 	if o.flush && !last {

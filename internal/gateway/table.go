@@ -291,6 +291,8 @@ func carryInFlight(t, old *table) {
 
 func priorityOf(s string) module.Priority {
 	switch s {
+	case "telemetry":
+		return module.Telemetry
 	case "background":
 		return module.Background
 	case "critical":

@@ -169,6 +169,8 @@ func balanceKey(x *Exchange) string {
 
 func levelOf(p module.Priority) overload.Level {
 	switch p {
+	case module.Telemetry:
+		return overload.Telemetry
 	case module.Background:
 		return overload.Background
 	case module.Critical:

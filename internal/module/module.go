@@ -120,9 +120,10 @@ type Priority int
 
 // Priorities, lowest first.
 const (
-	Background Priority = iota - 1
-	Interactive
-	Critical // sign-in, refresh, kill switches
+	Telemetry   Priority = iota - 2 // what the app measures: missed by nobody for a minute
+	Background                      // what the app does by itself, such as sync
+	Interactive                     // what a person waits for
+	Critical                        // sign-in, refresh, kill switches
 )
 
 // Auth is how much a caller must have proven.

@@ -10,7 +10,8 @@ type Level uint8
 
 // The levels, the least important first.
 const (
-	Background Level = iota
+	Telemetry Level = iota
+	Background
 	Interactive
 	Critical
 	levels
@@ -19,6 +20,8 @@ const (
 // String is the name that configuration and metrics use.
 func (l Level) String() string {
 	switch l {
+	case Telemetry:
+		return "telemetry"
 	case Background:
 		return "background"
 	case Critical:
@@ -29,12 +32,14 @@ func (l Level) String() string {
 
 // Shares says what part of a limit each level may fill, from 0 to 1. Critical
 // always may fill all of it.
-type Shares struct{ Background, Interactive float64 }
+type Shares struct{ Telemetry, Background, Interactive float64 }
 
 // of returns what level may use of a limit: at least 1.
 func (s Shares) of(l Level, limit int) int {
 	f := 1.0
 	switch l {
+	case Telemetry:
+		f = s.Telemetry
 	case Background:
 		f = s.Background
 	case Interactive:

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var shares = Shares{Background: 0.7, Interactive: 0.9}
+var shares = Shares{Telemetry: 0.5, Background: 0.7, Interactive: 0.9}
 
 // However requests come and go: whenever a level is turned away, every lower
 // one is as well, and whatever a level leaves free is there for the higher.
@@ -35,15 +35,15 @@ func TestTheLeastImportantIsTurnedAwayFirst(t *testing.T) {
 				continue
 			}
 			var admitted [levels]bool
-			for l := Background; l < levels; l++ {
+			for l := Telemetry; l < levels; l++ {
 				p, why := g.Enter(l)
 				admitted[l] = why == ""
 				p.Leave()
 			}
-			if admitted[Background] && !admitted[Interactive] || admitted[Interactive] && !admitted[Critical] {
+			if admitted[Telemetry] && !admitted[Background] || admitted[Background] && !admitted[Interactive] || admitted[Interactive] && !admitted[Critical] {
 				t.Fatalf("%d in flight: %v", len(in), admitted)
 			}
-			for l := Background; l < levels; l++ {
+			for l := Telemetry; l < levels; l++ {
 				if want := len(in) < shares.of(l, most); admitted[l] != want {
 					t.Fatalf("%s with %d of %d in flight: %v", l, len(in), most, admitted[l])
 				}
@@ -62,10 +62,10 @@ func TestMemoryGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var used atomic.Int64
 		var reads atomic.Int64
-		g := NewGuard(GuardConfig{Memory: 1000, MemoryFull: Shares{Background: 0.8, Interactive: 0.9}})
+		g := NewGuard(GuardConfig{Memory: 1000, MemoryFull: Shares{Telemetry: 0.7, Background: 0.8, Interactive: 0.9}})
 		g.memory.read = func() int64 { reads.Add(1); return used.Load() }
 		admitted := func() (s string) {
-			for l := Background; l < levels; l++ {
+			for l := Telemetry; l < levels; l++ {
 				if p, why := g.Enter(l); why == "" {
 					s += l.String()[:1]
 					p.Leave()
@@ -78,15 +78,15 @@ func TestMemoryGuard(t *testing.T) {
 		for _, c := range []struct {
 			used int64
 			want string
-		}{{0, "bic"}, {800, "bic"}, {801, "ic"}, {901, "c"}, {5000, "c"}, {10, "bic"}} {
+		}{{0, "tbic"}, {700, "tbic"}, {701, "bic"}, {800, "bic"}, {801, "ic"}, {901, "c"}, {5000, "c"}, {10, "tbic"}} {
 			used.Store(c.used)
 			time.Sleep(sampleEvery)
 			if got := admitted(); got != c.want {
 				t.Errorf("%d bytes: %s, want %s", c.used, got, c.want)
 			}
 		}
-		if n := reads.Load(); n != 6 {
-			t.Errorf("read %d times in 6 intervals", n)
+		if n := reads.Load(); n != 8 {
+			t.Errorf("read %d times in 8 intervals", n)
 		}
 	})
 	// What is alive is seen, and garbage is not.
@@ -223,7 +223,7 @@ func TestALimitKeepsPlacesForTheImportant(t *testing.T) {
 	l := NewLimiter(LimitConfig{Min: 10, Max: 10, Initial: 10, Shares: shares})
 	taken := map[Level]int{}
 	var all []Slot
-	for level := Background; level < levels; level++ {
+	for level := Telemetry; level < levels; level++ {
 		for {
 			s, ok := l.Acquire(level)
 			if !ok {
@@ -233,7 +233,7 @@ func TestALimitKeepsPlacesForTheImportant(t *testing.T) {
 			all = append(all, s)
 		}
 	}
-	if taken[Background] != 7 || taken[Interactive] != 2 || taken[Critical] != 1 {
+	if taken[Telemetry] != 5 || taken[Background] != 2 || taken[Interactive] != 2 || taken[Critical] != 1 {
 		t.Errorf("%v", taken)
 	}
 	for i := range all {
