@@ -69,13 +69,8 @@ type Options struct {
 type Keys struct {
 	o    Options
 	live atomic.Pointer[index]
-	wake chan struct{}
-
-	mu      sync.Mutex // one reading at a time, so that an older one never wins
-	failing bool       // guarded by mu
-
-	stop context.CancelFunc
-	done sync.WaitGroup
+	mu   sync.Mutex // one reading at a time, so that an older one never wins
+	*bus.Follower
 }
 
 // index is the live keys by key version and MAC.
@@ -90,68 +85,14 @@ func Open(ctx context.Context, o Options) (*Keys, error) {
 	if err := o.Ring.Ensure(ctx, purpose, secret.HMAC); err != nil {
 		return nil, err
 	}
-	k := &Keys{o: o, wake: make(chan struct{}, 1)}
+	k := &Keys{o: o}
+	k.Follower = &bus.Follower{What: "API keys", Topic: changed.Name, Read: k.read, Bus: o.Bus, Log: o.Log}
+	if o.DB.Engine() != sqldb.SQLite { // other nodes may write
+		k.Every = pollEvery
+	}
 	k.live.Store(&index{})
 	observe.GaugeFunc(o.Registry, "landline_api_keys", "API keys that this node accepts.", func() float64 { return float64(k.live.Load().count) })
 	return k, nil
-}
-
-// Start reads the keys and follows their changes until Stop.
-func (k *Keys) Start(ctx context.Context) error {
-	if err := k.read(ctx); err != nil {
-		return fmt.Errorf("read the API keys: %w", err)
-	}
-	ctx, k.stop = context.WithCancel(context.WithoutCancel(ctx)) // #nosec G118 -- Stop calls it
-	offNews := changed.Subscribe(k.o.Bus, func(struct{}) { k.look() })
-	offGap := k.o.Bus.OnGap(k.look)
-	k.done.Go(func() {
-		defer offGap()
-		defer offNews()
-		k.follow(ctx)
-	})
-	return nil
-}
-
-// Stop ends following.
-func (k *Keys) Stop(context.Context) error {
-	if k.stop != nil {
-		k.stop()
-	}
-	k.done.Wait()
-	return nil
-}
-
-// look asks the follower to read again.
-func (k *Keys) look() {
-	select {
-	case k.wake <- struct{}{}:
-	default: // it will
-	}
-}
-
-// follow reads again on news and, where other nodes may write, every so often.
-func (k *Keys) follow(ctx context.Context) {
-	var tick <-chan time.Time
-	if k.o.DB.Engine() != sqldb.SQLite {
-		t := time.NewTicker(pollEvery)
-		defer t.Stop()
-		tick = t.C
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-k.wake:
-		case <-tick:
-		}
-		err := k.read(ctx)
-		k.mu.Lock()
-		if err != nil && ctx.Err() == nil && !k.failing {
-			k.o.Log.Warn("the API keys cannot be read; the known ones stay in force", "error", err)
-		}
-		k.failing = err != nil
-		k.mu.Unlock()
-	}
 }
 
 // read brings the index up to date.

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"sync"
@@ -82,18 +81,17 @@ type Options struct {
 type Board struct {
 	o     Options
 	state atomic.Pointer[State] // nil while nothing is switched
-	wake  chan struct{}
-
-	mu     sync.Mutex // one reading at a time, so that an older one never wins
-	failed bool       // the last reading failed; guarded by mu
-
-	stop context.CancelFunc
-	done sync.WaitGroup
+	mu    sync.Mutex            // one reading at a time, so that an older one never wins
+	*bus.Follower
 }
 
 // New returns a Board on a migrated database. It knows of nothing before Start.
 func New(o Options) *Board {
-	b := &Board{o: o, wake: make(chan struct{}, 1)}
+	b := &Board{o: o}
+	b.Follower = &bus.Follower{What: "maintenance switches", Topic: topic.Name, Read: b.read, Bus: o.Bus, Log: o.Log}
+	if o.DB.Engine() != sqldb.SQLite { // other nodes may write
+		b.Every = pollEvery
+	}
 	observe.GaugeFunc(o.Registry, "landline_gateway_maintenance_switches", "Maintenance switches that operators have set and that hold now.", func() float64 {
 		n, now := 0, o.Clock.Now()
 		for _, s := range b.Switches() {
@@ -104,64 +102,6 @@ func New(o Options) *Board {
 		return float64(n)
 	})
 	return b
-}
-
-// Start reads the switches and follows their changes until Stop.
-func (b *Board) Start(ctx context.Context) error {
-	if err := b.read(ctx); err != nil {
-		return fmt.Errorf("read the maintenance switches: %w", err)
-	}
-	ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
-	offNews := topic.Subscribe(b.o.Bus, func(news) { b.look() })
-	offGap := b.o.Bus.OnGap(b.look)
-	b.done.Go(func() {
-		defer offGap()
-		defer offNews()
-		b.follow(ctx)
-	})
-	return nil
-}
-
-// Stop ends following.
-func (b *Board) Stop(context.Context) error {
-	if b.stop != nil {
-		b.stop()
-	}
-	b.done.Wait()
-	return nil
-}
-
-// look asks the follower to read again.
-func (b *Board) look() {
-	select {
-	case b.wake <- struct{}{}:
-	default: // it will
-	}
-}
-
-// follow reads again on news and, where other nodes may write, every so often.
-func (b *Board) follow(ctx context.Context) {
-	var tick <-chan time.Time
-	if b.o.DB.Engine() != sqldb.SQLite {
-		t := time.NewTicker(pollEvery)
-		defer t.Stop()
-		tick = t.C
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-b.wake:
-		case <-tick:
-		}
-		err := b.read(ctx)
-		b.mu.Lock()
-		if err != nil && ctx.Err() == nil && !b.failed {
-			b.o.Log.Warn("the maintenance switches cannot be read; the known ones stay in force", "error", err)
-		}
-		b.failed = err != nil
-		b.mu.Unlock()
-	}
 }
 
 // read brings the state up to date.
