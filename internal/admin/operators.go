@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"landline/internal/audit"
@@ -25,18 +24,10 @@ var migrations embed.FS
 var queriesSQL string
 
 // Migrations make the table admin_operator.
-var Migrations = sqldb.Migrations{Module: "admin", FS: sub(migrations, "migrations")}
+var Migrations = sqldb.Embedded("admin", migrations)
 
 // Queries are every statement of this package.
 var Queries = sqldb.MustParse(queriesSQL)
-
-func sub(f fs.FS, dir string) fs.FS {
-	s, err := fs.Sub(f, dir)
-	if err != nil {
-		panic(err) // the directory's name is a constant
-	}
-	return s
-}
 
 // Operators keeps the operators and their tokens. It is safe for concurrent use.
 type Operators struct {

@@ -8,7 +8,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"strconv"
 	"time"
@@ -26,18 +25,10 @@ var migrations embed.FS
 var queriesSQL string
 
 // Migrations make the tables audit_head and audit_entry and their triggers.
-var Migrations = sqldb.Migrations{Module: "audit", FS: sub(migrations, "migrations")}
+var Migrations = sqldb.Embedded("audit", migrations)
 
 // Queries are every statement of this package.
 var Queries = sqldb.MustParse(queriesSQL)
-
-func sub(f fs.FS, dir string) fs.FS {
-	s, err := fs.Sub(f, dir)
-	if err != nil {
-		panic(err) // the directory's name is a constant
-	}
-	return s
-}
 
 // Log is the audit log of one database. It is safe for concurrent use.
 type Log struct {

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"embed"
 	"errors"
-	"io/fs"
 	"time"
 
 	"landline/internal/audit"
@@ -19,18 +18,10 @@ var migrationFiles embed.FS
 var queriesSQL string
 
 // Migrations make the tables of this package.
-var Migrations = sqldb.Migrations{Module: "identity", FS: sub(migrationFiles, "migrations")}
+var Migrations = sqldb.Embedded("identity", migrationFiles)
 
 // Queries are every statement of this package.
 var Queries = sqldb.MustParse(queriesSQL)
-
-func sub(f fs.FS, dir string) fs.FS {
-	s, err := fs.Sub(f, dir)
-	if err != nil {
-		panic(err) // the directory's name is a constant
-	}
-	return s
-}
 
 // SQLStore is Store on SQLite or PostgreSQL.
 type SQLStore struct {

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"sync"
@@ -36,18 +35,10 @@ var sqliteSQL string
 var postgresSQL string
 
 // Migrations make the package's own table. Migrate runs them, and River's.
-var Migrations = sqldb.Migrations{Module: "queue", FS: subFS(migrationFiles, "migrations")}
+var Migrations = sqldb.Embedded("queue", migrationFiles)
 
 // Queries are the statements that both engines run; they need Migrate first.
 var Queries = sqldb.MustParse(queriesSQL)
-
-func subFS(f fs.FS, dir string) fs.FS {
-	sub, err := fs.Sub(f, dir)
-	if err != nil {
-		panic(err) // only a path that is not valid
-	}
-	return sub
-}
 
 // Limits and defaults.
 const (

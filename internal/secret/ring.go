@@ -24,18 +24,10 @@ var migrationFiles embed.FS
 var queriesSQL string
 
 // Migrations make the tables secret_master, secret_key and secret_dek.
-var Migrations = sqldb.Migrations{Module: "secret", FS: subFS(migrationFiles, "migrations")}
+var Migrations = sqldb.Embedded("secret", migrationFiles)
 
 // Queries are the package's statements.
 var Queries = sqldb.MustParse(queriesSQL)
-
-func subFS(f fs.FS, dir string) fs.FS {
-	sub, err := fs.Sub(f, dir)
-	if err != nil {
-		panic(err) // only a path that is not valid
-	}
-	return sub
-}
 
 // Errors a caller may act on.
 var (

@@ -3,6 +3,7 @@ package sqldb
 import (
 	"context"
 	"database/sql"
+	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,6 +67,15 @@ func (m *module) pending() (n int) {
 		}
 	}
 	return n
+}
+
+// Embedded are the migrations of a package that embeds its folder "migrations".
+func Embedded(module string, files embed.FS) Migrations {
+	sub, err := fs.Sub(files, "migrations")
+	if err != nil {
+		panic("sqldb: " + err.Error()) // only a path that is not valid
+	}
+	return Migrations{Module: module, FS: sub}
 }
 
 // Migrate brings the schema of every module up to date, in the given order. It

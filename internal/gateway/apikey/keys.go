@@ -6,7 +6,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -32,18 +31,10 @@ var migrations embed.FS
 var queriesSQL string
 
 // Migrations make the table api_key.
-var Migrations = sqldb.Migrations{Module: "apikey", FS: sub(migrations, "migrations")}
+var Migrations = sqldb.Embedded("apikey", migrations)
 
 // Queries are every statement of this package.
 var Queries = sqldb.MustParse(queriesSQL)
-
-func sub(f fs.FS, dir string) fs.FS {
-	s, err := fs.Sub(f, dir)
-	if err != nil {
-		panic(err) // the directory's name is a constant
-	}
-	return s
-}
 
 const (
 	purpose    = "api-key"

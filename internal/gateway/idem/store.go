@@ -9,7 +9,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"strings"
 	"time"
@@ -25,18 +24,10 @@ var migrationFiles embed.FS
 var queriesSQL string
 
 // Migrations make the table.
-var Migrations = sqldb.Migrations{Module: "idempotency", FS: mustSub(migrationFiles, "migrations")}
+var Migrations = sqldb.Embedded("idempotency", migrationFiles)
 
 // Queries are the package's statements.
 var Queries = sqldb.MustParse(queriesSQL)
-
-func mustSub(f fs.FS, dir string) fs.FS {
-	sub, err := fs.Sub(f, dir)
-	if err != nil {
-		panic(err) // dir is a constant that the compiler has embedded
-	}
-	return sub
-}
 
 // statements are looked up once.
 var (

@@ -6,7 +6,6 @@ import (
 	"embed"
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -28,18 +27,10 @@ var migrationFiles embed.FS
 var queriesSQL string
 
 // Migrations make the table.
-var Migrations = sqldb.Migrations{Module: "gateway_maintenance", FS: mustSub(migrationFiles, "migrations")}
+var Migrations = sqldb.Embedded("gateway_maintenance", migrationFiles)
 
 // Queries are the package's statements.
 var Queries = sqldb.MustParse(queriesSQL)
-
-func mustSub(f fs.FS, dir string) fs.FS {
-	sub, err := fs.Sub(f, dir)
-	if err != nil {
-		panic(err) // dir is a constant that the compiler has embedded
-	}
-	return sub
-}
 
 // pollEvery is how soon a node learns of a switch without the bus.
 const pollEvery = 500 * time.Millisecond

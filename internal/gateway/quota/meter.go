@@ -8,7 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -28,18 +27,10 @@ var migrations embed.FS
 var queriesSQL string
 
 // Migrations make the table quota_usage.
-var Migrations = sqldb.Migrations{Module: "quota", FS: sub(migrations, "migrations")}
+var Migrations = sqldb.Embedded("quota", migrations)
 
 // Queries are every statement of this package.
 var Queries = sqldb.MustParse(queriesSQL)
-
-func sub(f fs.FS, dir string) fs.FS {
-	s, err := fs.Sub(f, dir)
-	if err != nil {
-		panic(err) // the directory's name is a constant
-	}
-	return s
-}
 
 const (
 	maxEntries  = 200_000         // keys that a node holds blocks for
