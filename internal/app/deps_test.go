@@ -60,7 +60,7 @@ func packages(t *testing.T) []goPackage {
 	return all
 }
 
-// DESIGN rule 1: cmd → command → app → capability → kernel, never up, never sideways.
+// Rule 1 of CONTRIBUTING.md: cmd → command → app → capability → kernel, never up, never sideways.
 func TestImportsOnlyGoDown(t *testing.T) {
 	for _, p := range packages(t) {
 		from := area(p.ImportPath)
@@ -95,7 +95,7 @@ func forbidden(importer, from, imported string) string {
 	return ""
 }
 
-// DESIGN rule 3: who may talk to databases, Redis and the network.
+// Rule 2 of CONTRIBUTING.md: who may talk to databases, Redis and the network.
 func TestDriversHaveOneDoor(t *testing.T) {
 	doors := map[string][]string{
 		"modernc.org/sqlite":           {"sqldb"},
@@ -149,7 +149,7 @@ func TestNobodyDialsAround(t *testing.T) {
 	}
 }
 
-// DESIGN rule 4: without a capability's folder and its line in modules.go the tree still builds.
+// Rule 3 of CONTRIBUTING.md: without a capability's folder and its line in modules.go the tree still builds.
 func TestEveryCapabilityCanBeDeleted(t *testing.T) {
 	source, err := os.ReadFile("modules.go")
 	if err != nil {
