@@ -54,20 +54,20 @@ func TestConfig(t *testing.T) {
 	}
 	var got []byte
 	w.validate = func(_ context.Context, b []byte) error { got = b; return nil }
-	a = want(t, w.as(module.Operator, "POST", "/admin/v1/config/validate", "app: {id: x}\n", "Content-Type", "application/yaml"), 200, "")
+	a = want(t, w.as(module.Owner, "POST", "/admin/v1/config/validate", "app: {id: x}\n", "Content-Type", "application/yaml"), 200, "")
 	if a.body["valid"] != true || string(got) != "app: {id: x}\n" {
 		t.Errorf("%s, got %q", a.raw, got)
 	}
 	fault := config.Fault{File: "landline.yaml", Line: 3, Col: 5, Path: "app.id", Message: "is empty", Hint: "give the bundle id"}
 	w.validate = func(context.Context, []byte) error { return fmt.Errorf("check: %w", config.Faults{fault}) }
-	a = want(t, w.as(module.Operator, "POST", "/admin/v1/config/validate", "x"), 422, problem.ConfigInvalid)
+	a = want(t, w.as(module.Owner, "POST", "/admin/v1/config/validate", "x"), 422, problem.ConfigInvalid)
 	if !strings.Contains(a.raw, `"line":3`) || !strings.Contains(a.raw, `"hint":"give the bundle id"`) {
 		t.Error(a.raw)
 	}
 	w.validate = func(context.Context, []byte) error { return nil }
-	want(t, w.as(module.Operator, "POST", "/admin/v1/config/validate", strings.Repeat("#", 4<<20)), 200, "")
-	want(t, w.as(module.Operator, "POST", "/admin/v1/config/validate", strings.Repeat("#", 4<<20+1)), 413, problem.BodyTooLarge)
-	want(t, w.as(module.Operator, "POST", "/admin/v1/config/validate", strings.Repeat("#", 6<<20)), 413, problem.BodyTooLarge)
+	want(t, w.as(module.Owner, "POST", "/admin/v1/config/validate", strings.Repeat("#", 4<<20)), 200, "")
+	want(t, w.as(module.Owner, "POST", "/admin/v1/config/validate", strings.Repeat("#", 4<<20+1)), 413, problem.BodyTooLarge)
+	want(t, w.as(module.Owner, "POST", "/admin/v1/config/validate", strings.Repeat("#", 6<<20)), 413, problem.BodyTooLarge)
 	want(t, w.as(module.Operator, "POST", "/admin/v1/config/reload", `{"reasn":"x"}`), 400, problem.UnknownField)
 }
 

@@ -42,7 +42,7 @@ func (s *Server) registerConfig() {
 	}}
 	huma.Register(s.api, get, s.printConfig)
 
-	validate := operation(http.MethodPost, "/config/validate", "validate-config", "config", "Check a configuration without using it", module.Operator)
+	validate := operation(http.MethodPost, "/config/validate", "validate-config", "config", "Check a configuration without using it", module.Owner) // it may name any secret of the node
 	validate.Description = "Answers 422 config_invalid with every fault, each with line, column, path and hint. Nothing is changed or stored."
 	validate.MaxBodyBytes = maxConfig + 1 // the limit of huma is the first size that is too large
 	huma.Register(s.api, validate, s.validateConfig)

@@ -7,6 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"landline/internal/module"
+	"landline/internal/problem"
 )
 
 // ConfigDiff is what a reload would change.
@@ -28,7 +29,7 @@ type ConfigChange struct {
 }
 
 type diffInput struct {
-	RawBody []byte `contentType:"application/yaml" doc:"A configuration to compare with, as it would be written to landline.yaml. Without a body: the files as they are on the node's disk, which is what a reload would read."`
+	RawBody []byte `contentType:"application/yaml" doc:"A configuration to compare with, as it would be written to landline.yaml. It needs the role owner. Without a body: the files as they are on the node's disk, which is what a reload would read."`
 }
 
 func (s *Server) registerDiff() {
@@ -43,6 +44,9 @@ func (s *Server) registerDiff() {
 func (s *Server) diffConfig(ctx context.Context, in *diffInput) (*body[ConfigDiff], error) {
 	var yaml []byte
 	if len(in.RawBody) > 0 {
+		if op, _ := OperatorFrom(ctx); !op.Role.Allows(module.Owner) { // it may name any secret of the node and would show it
+			return nil, problem.New(problem.Forbidden, "comparing with a posted configuration needs the role owner; without a body the node's own files are compared")
+		}
 		yaml = in.RawBody
 	}
 	d, err := s.o.Diff(ctx, yaml)

@@ -59,17 +59,19 @@ type App struct {
 	reload   sync.Mutex // one reload at a time; guards settings
 	settings *Settings
 	sections []config.Section
+	source   *config.Source // where the values of sections are written
 }
 
 // New reads the configuration, opens storage, migrates it, and builds every
 // capability. Both listeners are bound, so that a taken address is told first;
 // nothing is accepted before Run.
 func New(ctx context.Context, o Options) (a *App, err error) {
-	s, sections, all, err := load(o)
+	l, err := read(o)
 	if err != nil {
 		return nil, err
 	}
-	a = &App{options: o, settings: s, sections: sections, level: new(slog.LevelVar), floor: reserveHeap()}
+	s, all := l.settings, l.capabilities
+	a = &App{options: o, settings: s, sections: l.sections, source: l.source, level: new(slog.LevelVar), floor: reserveHeap()}
 	a.setLogLevel(s.Log.Level)
 	a.log = observe.NewLogger(o.Stderr, a.level, o.PrettyLog || s.Log.Format == "text")
 	defer func() {
@@ -130,7 +132,7 @@ func (a *App) build(all []module.Capability) error {
 		return err
 	}
 	if err := a.gateway.Apply(s.Gateway, a.modules); err != nil {
-		return withExit(ExitConfig, err)
+		return located(a.source, err)
 	}
 	a.registerJobs()
 	a.admin, err = admin.New(admin.Options{

@@ -12,6 +12,7 @@ import (
 	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/observe"
+	"landline/internal/secret"
 )
 
 // Profiles of landline.yaml.
@@ -86,8 +87,8 @@ type TracingSettings struct {
 
 // ShutdownSettings say how a node leaves.
 type ShutdownSettings struct {
-	Delay config.Duration `yaml:"delay" doc:"Time between readyz turning 503 and closing the listener, so that balancers notice."`
-	Grace config.Duration `yaml:"grace" doc:"Time that requests and jobs in flight get to finish."`
+	Delay config.Duration `yaml:"delay" min:"0s" max:"10m" doc:"Time between readyz turning 503 and closing the listener, so that balancers notice."`
+	Grace config.Duration `yaml:"grace" min:"0s" max:"1h" doc:"Time that requests and jobs in flight get to finish."`
 }
 
 func defaults() *Settings {
@@ -115,7 +116,7 @@ func (s *Settings) sections(capabilities []module.Capability) []config.Section {
 		{Key: "data_dir", Ptr: &s.DataDir, Doc: "Directory of the SQLite database, its backups and the master key; made when missing."},
 		{Key: "database", Ptr: &s.Database, Doc: "The database.", Check: s.checkDatabase},
 		{Key: "redis", Ptr: &s.Redis, Doc: "What several nodes share besides the database.", Check: s.checkRedis},
-		{Key: "secrets", Ptr: &s.Secrets, Doc: "Protection of what is encrypted at rest."},
+		{Key: "secrets", Ptr: &s.Secrets, Doc: "Protection of what is encrypted at rest.", Check: s.checkSecrets},
 		{Key: "log", Ptr: &s.Log, Doc: "The log on standard error.", Reloadable: true},
 		{Key: "tracing", Ptr: &s.Tracing, Doc: "OpenTelemetry traces.", Check: s.checkTracing},
 		{Key: "shutdown", Ptr: &s.Shutdown, Doc: "How a node leaves after SIGTERM."},
@@ -135,6 +136,8 @@ func (s *Settings) checkProfile(v *config.Validator) {
 func (s *Settings) checkApp(v *config.Validator) {
 	if s.App.ID == "" {
 		v.At("id").Fault("write the bundle id, for example com.example.flights", "the app needs an id")
+	} else if strings.ContainsFunc(s.App.ID, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) {
+		v.At("id").Fault("write the bundle id, for example com.example.flights", "the id of an app has no spaces, quotes or letters beyond ASCII")
 	}
 	u, err := url.Parse(s.App.PublicURL)
 	switch {
@@ -151,6 +154,9 @@ func (s *Settings) checkApp(v *config.Validator) {
 }
 
 func (s *Settings) checkListen(v *config.Validator) {
+	if _, port, err := net.SplitHostPort(s.Listen.Public); err == nil && s.Listen.Public == s.Listen.Admin && port != "0" {
+		v.At("admin").Fault("give it a port of its own", "both listeners cannot have one address")
+	}
 	for name, addr := range map[string]string{"public": s.Listen.Public, "admin": s.Listen.Admin} {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			v.At(name).Fault("write host:port, for example 127.0.0.1:8080", "not an address to listen on")
@@ -166,6 +172,12 @@ func (s *Settings) checkListen(v *config.Validator) {
 	}
 	if s.Profile == Production && s.Listen.TLS == nil && len(s.Listen.TrustedProxies) == 0 {
 		v.At("trusted_proxies").Fault("name the network of the balancer that terminates TLS, or give listen.tls a certificate", "production refuses plain HTTP without a trusted proxy")
+	}
+}
+
+func (s *Settings) checkSecrets(v *config.Validator) {
+	if err := secret.CheckMasterKey(s.Secrets.MasterKey.Reveal()); err != nil {
+		v.At("master_key").Fault("make one with: head -c 32 /dev/urandom | base64", "not the base64 of 32 random bytes")
 	}
 }
 

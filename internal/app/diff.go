@@ -32,7 +32,7 @@ func (a *App) diff(_ context.Context, yaml []byte) (admin.ConfigDiff, error) {
 	if err != nil {
 		return d, err
 	}
-	return d, a.gateway.Check(next.settings.Gateway, a.modules)
+	return d, located(next.source, a.gateway.Check(next.settings.Gateway, a.modules))
 }
 
 // DiffConfig says what becomes another value when the configuration of next
@@ -55,7 +55,7 @@ func differences(old []config.Section, next *loaded) (admin.ConfigDiff, error) {
 			return d, err
 		}
 		for _, c := range changes {
-			change := admin.ConfigChange{Path: c.Path, Old: c.Old, New: c.New, Secret: c.Secret, Restart: !section.Reloadable}
+			change := admin.ConfigChange{Path: c.Path, Old: c.Old, New: c.New, Secret: c.Secret, Restart: !section.Reloadable || c.Path == "log.format"}
 			change.File, change.Line, change.Col = next.source.Where(c.Path)
 			d.Restart = d.Restart || change.Restart
 			d.Changes = append(d.Changes, change)

@@ -74,6 +74,9 @@ func AddOperator(ctx context.Context, o Options, name, role string) (token strin
 			return withExit(ExitConfig, err)
 		}
 		token, err = admin.AddOperator(ctx, db, ring, audit.New(db, clock.System), name, module.Role(role))
+		if problem.HasCode(err, problem.Conflict) {
+			return Usage(fmt.Errorf("an operator called %s is there already: choose another name, or have an owner rotate that one's token by the admin API", name))
+		}
 		return err
 	})
 	return token, err

@@ -18,9 +18,6 @@ import (
 func (a *App) Reload(ctx context.Context) (admin.ReloadReport, error) {
 	a.reload.Lock()
 	defer a.reload.Unlock()
-	if a.certs != nil {
-		a.certs.ReloadAndLog()
-	}
 	if a.options.ConfigData != nil {
 		return admin.ReloadReport{}, errBuiltIn
 	}
@@ -38,12 +35,15 @@ func (a *App) Reload(ctx context.Context) (admin.ReloadReport, error) {
 		a.log.Error("reload refused: nothing was changed", "error", err)
 		return report, err
 	}
-	if err := a.gateway.Apply(next.Gateway, a.modules); err != nil {
+	if err := located(read.source, a.gateway.Apply(next.Gateway, a.modules)); err != nil {
 		a.log.Error("reload refused: nothing was changed", "error", err)
 		return admin.ReloadReport{}, err
 	}
+	if a.certs != nil {
+		a.certs.ReloadAndLog()
+	}
 	a.setLogLevel(next.Log.Level)
-	a.settings, a.sections = next, read.sections
+	a.settings, a.sections, a.source = next, read.sections, read.source
 	a.log.Info("configuration reloaded", "changed", report.Changed, "files", len(read.source.Files))
 	return report, nil
 }
@@ -65,7 +65,7 @@ func (a *App) compare(next *loaded) (admin.ReloadReport, error) {
 			return report, err
 		}
 		for _, path := range paths {
-			if section.Reloadable {
+			if section.Reloadable && path != "log.format" { // the handler of the log is made once
 				report.Changed = append(report.Changed, path)
 				continue
 			}
@@ -87,11 +87,11 @@ func (a *App) validate(_ context.Context, yaml []byte) error {
 	o := a.options
 	o.asFile = o.ConfigData == nil
 	o.ConfigData = yaml
-	s, _, _, err := load(o)
+	l, err := read(o)
 	if err != nil {
 		return err
 	}
-	return a.gateway.Check(s.Gateway, a.modules)
+	return located(l.source, a.gateway.Check(l.settings.Gateway, a.modules))
 }
 
 // printConfig writes the effective configuration, secrets redacted.
@@ -99,16 +99,6 @@ func (a *App) printConfig(w io.Writer) error {
 	a.reload.Lock()
 	defer a.reload.Unlock()
 	return config.Print(w, a.sections)
-}
-
-// CheckConfig reads a configuration the way New does and says what is wrong
-// with it; it opens nothing. It returns the files that were read.
-func CheckConfig(o Options) (files []string, err error) {
-	l, err := read(o)
-	if err != nil {
-		return nil, err
-	}
-	return l.source.Files, nil
 }
 
 // PrintConfig writes the effective configuration of a file, secrets redacted.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -83,6 +84,21 @@ func empty(v any) bool {
 	return false
 }
 
+// lastWord is the last word of a name in snake_case, kebab-case or camelCase, in lower case.
+func lastWord(name string) string {
+	if i := strings.LastIndexAny(name, "_-. "); i >= 0 {
+		name = name[i+1:]
+	}
+	upper := func(b byte) bool { return b >= 'A' && b <= 'Z' }
+	for i := len(name) - 1; i > 0; i-- {
+		if upper(name[i]) && !upper(name[i-1]) { // ID and TTL are one word
+			name = name[i:]
+			break
+		}
+	}
+	return strings.ToLower(name)
+}
+
 func holdsSecret(name string) bool {
 	n := strings.Map(func(r rune) rune {
 		switch {
@@ -93,10 +109,8 @@ func holdsSecret(name string) bool {
 		}
 		return -1
 	}, name)
-	for _, end := range harmlessEnds {
-		if strings.HasSuffix(n, end) && len(n) > len(end) && !exact(n) {
-			return false
-		}
+	if last := lastWord(name); len(last) < len(name) && slices.Contains(harmlessEnds, last) && !exact(n) {
+		return false
 	}
 	for _, w := range secretWords {
 		if w == "mac" || w == "otp" { // too short to be looked for inside words

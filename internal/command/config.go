@@ -44,7 +44,7 @@ func configuration() *cobra.Command {
 	var files configFlags
 	check := &cobra.Command{Use: "check", Short: "List every fault of the configuration, with line and column", Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			read, err := app.CheckConfig(files.options(cmd, ""))
+			read, err := app.CheckConfig(cmd.Context(), files.options(cmd, ""))
 			switch {
 			case err != nil:
 				return err

@@ -62,6 +62,9 @@ func remote(err error) error {
 	case answered.Code == problem.ConfigInvalid:
 		return app.Misconfigured(fmt.Errorf("%w\n%s", err, faultLines(answered.Errors)))
 	}
+	if answered.Status >= 400 && answered.Status < 500 {
+		return app.Usage(err)
+	}
 	return err
 }
 
@@ -155,7 +158,7 @@ func jobs() *cobra.Command {
 	list.Flags().IntVar(&filter.Limit, "limit", 50, "at most this many, up to 200")
 	list.Flags().StringVar(&filter.Cursor, "cursor", "", "continue where the last list ended")
 	group.AddCommand(list,
-		oneJob("retry", "Run a finished or dead job again", (*client.Client).RetryJob),
+		oneJob("retry", "Run a cancelled or dead job again", (*client.Client).RetryJob),
 		oneJob("cancel", "Cancel a job that has not finished", (*client.Client).CancelJob))
 	return group
 }

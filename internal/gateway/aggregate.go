@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"landline/internal/gateway/aggregate"
+	"landline/internal/gateway/cache"
 	"landline/internal/problem"
 )
 
@@ -49,6 +50,7 @@ func (g *Gateway) addComposed(t, old *table, f *feature, rc RouteConfig, p patte
 	if rc.Version != "" {
 		rt.Version, rt.APIVersion, rt.versions = rc.Version, rc.Version, t.versions
 	}
+	rt.invalidates = t.caches() && cache.Invalidates(rt.Method, http.StatusOK)
 	if rt.other, err = g.otherWayOf(t, old, f, rt, p); err != nil {
 		return err
 	}

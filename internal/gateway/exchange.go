@@ -65,5 +65,8 @@ type Exchange struct {
 
 	apiKey apiKeyOf
 
+	stock   bool            // the answer is a stock answer, the same for everybody
+	graphql *graphQLRequest // what was read of the body, for the next try
+
 	deadline time.Time // of a call of an aggregated route: when the whole answer is due
 }

@@ -35,6 +35,11 @@ func ours(key string) (forwarding, always bool) {
 	return false, false
 }
 
+// underscored reports whether servers that hand fields on as variables (CGI, RFC
+// 3875 §4.1.18; WSGI, Rack, PHP) would take key for another one: there X_User
+// and X-User are both HTTP_X_USER, so a client could forge what we set.
+func underscored(key string) bool { return strings.IndexByte(key, '_') >= 0 }
+
 // connectionOptions lists the fields that the Connection field names.
 func connectionOptions(h http.Header) []string {
 	values := h["Connection"]
@@ -69,7 +74,7 @@ func hasToken(values []string, token string) bool {
 func (g *Gateway) outgoingHeader(x *Exchange, r *http.Request, up *upstream, upgrade bool) (http.Header, error) {
 	h := make(http.Header, len(r.Header)+8)
 	for key, values := range r.Header {
-		if hopByHop[key] {
+		if hopByHop[key] || underscored(key) {
 			continue
 		}
 		forwarding, always := ours(key)

@@ -59,9 +59,13 @@ type graphQLRequest struct {
 func persistedOnly(list *aggregate.Persisted, maxBody int64, next Handler) Handler {
 	maxBody = min(maxBody, maxGraphQLBody)
 	return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
-		q, err := readGraphQL(x, r, maxBody)
-		if err != nil {
-			return err
+		q := x.graphql
+		if q == nil {
+			var err error
+			if q, err = readGraphQL(x, r, maxBody); err != nil {
+				return err
+			}
+			x.graphql = q
 		}
 		op, err := q.operation(list)
 		switch {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"landline/internal/audit"
 	"landline/internal/config"
 	"landline/internal/module"
 	"landline/internal/problem"
@@ -153,7 +155,7 @@ func (g *Gateway) addOperation(t *table, f *feature, priority module.Priority, o
 func operationHandler(rt *Route, op *huma.Operation, handler func(huma.Context)) Handler {
 	return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 		setPathValues(rt, x, r)
-		r = r.WithContext(rest.With(r.Context(), rest.Request{TraceID: x.TraceID, OnError: func(p *problem.Error) {
+		r = r.WithContext(rest.With(withActor(x, r), rest.Request{TraceID: x.TraceID, OnError: func(p *problem.Error) {
 			x.ErrorCode, x.Cause = string(p.Code), p
 		}}))
 		handler(humago.NewContext(op, r, w))
@@ -183,12 +185,18 @@ func (g *Gateway) addHandler(t *table, f *feature, priority module.Priority, h m
 	}
 	return g.finish(t, f, rt, destination{handler: func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 		setPathValues(rt, x, r)
+		r = r.WithContext(withActor(x, r))
 		if h.Serve != nil {
 			return h.Serve(w, r)
 		}
 		h.Handler.ServeHTTP(w, r)
 		return nil
 	}})
+}
+
+// withActor lets audit entries of a module say where a request came from.
+func withActor(x *Exchange, r *http.Request) context.Context {
+	return audit.WithActor(r.Context(), audit.Actor{Type: audit.TypeSystem, IP: x.ClientIP})
 }
 
 func setPathValues(rt *Route, x *Exchange, r *http.Request) {

@@ -108,7 +108,7 @@ func (b *requestBody) setDeadline(at time.Time) {
 func (b *requestBody) cleanTrailers() {
 	for key := range b.in.Trailer {
 		forwarding, always := ours(key)
-		if forwarding || always || hopByHop[key] || key == "Authorization" || key == "Cookie" || strings.HasPrefix(key, "Landline-") {
+		if forwarding || always || underscored(key) || hopByHop[key] || key == "Authorization" || key == "Cookie" || strings.HasPrefix(key, "Landline-") {
 			delete(b.in.Trailer, key)
 		}
 	}

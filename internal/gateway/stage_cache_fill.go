@@ -151,8 +151,10 @@ func (f *fill) WriteHeader(status int) {
 	}
 	f.status, f.answered = status, f.o.Clock.Now()
 	switch {
-	case f.x.Degraded == "fallback":
+	case f.x.stock:
 		f.mode = stock
+	case f.x.Degraded == "fallback" && f.standIn() && !isStream(f.header):
+		f.mode = dropping
 	case f.x.Degraded != "":
 		f.pass() // less than the whole answer, or an older one
 	case status == http.StatusNotModified && f.old != nil:
@@ -276,7 +278,7 @@ func (f *fill) finish(err error) error {
 	}
 	switch f.mode {
 	case dropping:
-		return f.stale(f.status, nil)
+		return f.stale(f.status, f.x.Cause)
 	case stock:
 		return f.stockAnswer()
 	case passing:

@@ -562,7 +562,7 @@ func TestCacheStaleCopyBeforeStockAnswer(t *testing.T) {
 		stockAnswer := func(next Handler) Handler { // as the fallback stage does
 			return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 				if err := next(x, w, r); err != nil {
-					x.Degraded, x.Cause = "fallback", err
+					x.Degraded, x.Cause, x.stock = "fallback", err, true
 					said(w, 200, "stock", "Landline-Degraded", "fallback", "Cache-Control", "no-store")
 				}
 				return nil

@@ -84,6 +84,7 @@ func fallbackStage(c *FallbackConfig, other *otherWay) Stage {
 				}
 				return err
 			}
+			x.stock = true
 			for name, values := range header {
 				h[name] = values
 			}

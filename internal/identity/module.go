@@ -76,7 +76,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticator, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), ensureLimit)
 	defer cancel()
-	lifetime := cfg.AccessTokenLifetime.D() + clockSkew
+	lifetime := cfg.AccessTokenLifetime.D() + 2*clockSkew // of the node that issued it and of the one that accepts it
 	for _, k := range []struct {
 		purpose string
 		alg     secret.Alg

@@ -71,7 +71,8 @@ UPDATE session SET state = $1, end_reason = $2 WHERE id = $3 AND current = $4 AN
 UPDATE session SET state = 'revoked', end_reason = $1 WHERE id = $2 AND state = 'active';
 
 -- name: RevocationInsert
-INSERT INTO session_revocation (session_id, reason, revoked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+INSERT INTO session_revocation (session_id, reason, revoked_at) VALUES ($1, $2, $3)
+ON CONFLICT (session_id) DO UPDATE SET reason = excluded.reason, revoked_at = excluded.revoked_at;
 
 -- name: RevocationsAfter
 SELECT session_id, revoked_at FROM session_revocation

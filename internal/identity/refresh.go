@@ -56,8 +56,13 @@ func (s *Service) limitRefresh(ctx context.Context, session string) error {
 	return problem.New(problem.RateLimited, "this session is refreshed too often; the same refresh token is good again after the wait").After(max(state[0].Wait, time.Second))
 }
 
+var errKeyNotHere = errors.New("the token's key was made by another node a moment ago and is not known here yet")
+
 func (s *Service) refreshOnce(ctx context.Context, token, clientID, scope string) (Refreshed, error) {
 	t, ok := s.refresh.verify(token)
+	if !ok && s.refresh.early(token) { // cannot be told good from bad here yet: R10, never the end of a session
+		return Refreshed{}, errKeyNotHere
+	}
 	if !ok {
 		return Refreshed{Rule: RuleMalformed, Refused: true}, nil
 	}

@@ -102,3 +102,9 @@ func (r refreshTokens) verify(text string) (refreshToken, bool) {
 	mac, err := r.keys.MACWith(purposeRefresh, t.version, refreshMessage(t.session, t.counter))
 	return t, err == nil && hmac.Equal(mac[:refreshMAC], t.mac[:])
 }
+
+// early is true for a token whose key another node may have made a moment ago.
+func (r refreshTokens) early(text string) bool {
+	t, ok := parseRefreshToken(text)
+	return ok && r.keys.Ahead(purposeRefresh, t.version)
+}

@@ -15,8 +15,8 @@ import (
 const (
 	pollEvery    = 400 * time.Millisecond // so that a revocation is known within a second without the bus
 	pollPage     = 1000
-	pollOverlap  = 10 * time.Second // how far clocks may differ, and a commit lag behind its time
-	reconcile    = time.Minute      // how often everything still relevant is read again
+	pollOverlap  = clockSkew + 10*time.Second // how far clocks may differ, and a commit lag behind its time
+	reconcile    = time.Minute                // how often everything still relevant is read again
 	publishLimit = 250 * time.Millisecond
 )
 
@@ -135,12 +135,14 @@ func (r *revocations) poll(ctx context.Context) error {
 			return err
 		}
 		for _, one := range page {
-			if first { // from before this node ran: nothing was propagated
+			switch {
+			case !one.At.Add(r.lifetime).After(now): // every token of it has expired
+			case first: // from before this node ran: nothing was propagated
 				r.deny.add(one.SessionID, one.At.Add(r.lifetime))
-			} else {
+			default:
 				r.learn(one.SessionID, one.At)
 			}
-			if one.At.After(r.last) {
+			if one.At.After(r.last) && !one.At.After(now) { // a clock that is ahead must not hide what comes after
 				r.last = one.At
 			}
 			after = one

@@ -92,6 +92,15 @@ func (k *kek) unwrap(wrapped []byte, aad, what, wrappedBy string) ([]byte, error
 	return nil, fmt.Errorf("%s %w: its row was changed outside Landline; restore the row from a backup", what, ErrTampered)
 }
 
+// CheckMasterKey reports whether text can be Options.MasterKey; "" can.
+func CheckMasterKey(text string) error {
+	if text == "" {
+		return nil
+	}
+	_, err := decodeMasterKey(text)
+	return err
+}
+
 // decodeMasterKey reads the base64 of 32 random bytes. Errors never quote text.
 func decodeMasterKey(text string) ([]byte, error) {
 	text = strings.TrimSpace(text)

@@ -71,6 +71,20 @@ func (r *Ring) MACWith(purpose string, version int, data []byte) ([]byte, error)
 	return sum(k.mac, data), nil
 }
 
+// Ahead reports whether version of an HMAC purpose is newer than any known here
+// by so little that another node may just have made it: Reload will tell.
+func (r *Ring) Ahead(purpose string, version int) bool {
+	p, err := r.purpose(purpose, HMAC)
+	if err != nil {
+		return false
+	}
+	newest := 0
+	for v := range p.versions {
+		newest = max(newest, v)
+	}
+	return version > newest && version <= newest+2
+}
+
 // VerifyMAC compares in constant time. It is false for an unknown version.
 func (r *Ring) VerifyMAC(purpose string, version int, data, mac []byte) bool {
 	want, err := r.MACWith(purpose, version, data)

@@ -85,7 +85,7 @@ func TestDiffOfARunningNode(t *testing.T) {
 	if exit != 0 {
 		t.Fatal(stderr)
 	}
-	n := startNode(t, file, data, "LANDLINE_ENV=staging", "DB_KEY=first-very-secret", "OTHER_KEY=second-very-secret")
+	n := startNode(t, file, data, "LANDLINE_ENV=staging", "DB_KEY=Zmlyc3QtdmVyeS1zZWNyZXQta2V5LW9mLTMyLWJ5dGU=", "OTHER_KEY=second-very-secret")
 	env := []string{"LANDLINE_ADMIN_URL=" + n.Admin, "LANDLINE_ADMIN_TOKEN=" + strings.TrimSpace(token)}
 	diff := func(args ...string) (string, int) {
 		out, stderr, exit := run(t, env, append([]string{"config", "diff"}, args...)...)
@@ -163,5 +163,20 @@ func TestDiffOfTwoFiles(t *testing.T) {
 	out, _, exit = run(t, nil, "config", "diff", "--against", file, "--config", file, "--env", "staging")
 	if exit != 1 || !strings.Contains(out, "~ log.level: info → debug\n") || !strings.Contains(out, "- features.seats.auth: none\n") {
 		t.Errorf("%d %s", exit, out)
+	}
+}
+
+// What only the whole gateway can tell, `config check` tells as well, with its place.
+func TestCheckFindsWhatServeWouldRefuse(t *testing.T) {
+	for name, c := range map[string]struct{ features, want string }{
+		"a built-in route":   {`b: {auth: none, routes: [{match: "GET /v1/me", upstream: u}]}`, ":4:"},
+		"a built-in name":    {`account: {auth: none, routes: [{match: "GET /a", upstream: u}]}`, ":4:"},
+		"a misspelt feature": {`instalations: {timeout: 1s}`, ":4:"},
+	} {
+		file := writeFile(t, filepath.Join(t.TempDir(), "landline.yaml"), "app: {id: com.example.x}\nupstreams: {u: {targets: [{url: \"http://127.0.0.1:1\"}]}}\nfeatures:\n  "+c.features+"\n")
+		_, stderr, exit := run(t, nil, "config", "check", "--config", file)
+		if exit != 78 || !strings.Contains(stderr, file+c.want) {
+			t.Errorf("%s: exit %d, %s", name, exit, stderr)
+		}
 	}
 }

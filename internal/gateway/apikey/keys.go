@@ -129,7 +129,7 @@ func (k *Keys) Find(token string) (*Key, error) {
 	for version, keys := range k.live.Load().byVersion {
 		mac, err := k.o.Ring.MACWith(purpose, version, []byte(token))
 		if err != nil {
-			return nil, err
+			continue // dropped, or not known on this node yet: the keys of other versions are good
 		}
 		key := keys[string(mac)]
 		if key == nil {
