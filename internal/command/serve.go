@@ -38,6 +38,7 @@ func serve(version string) *cobra.Command {
 
 // runReloading runs a, and reloads it on SIGHUP. What Reload has to say, it logs.
 func runReloading(ctx context.Context, a *app.App) error {
+	a.TakeStandardLog()
 	hangUp := make(chan os.Signal, 1)
 	signal.Notify(hangUp, syscall.SIGHUP)
 	defer signal.Stop(hangUp)

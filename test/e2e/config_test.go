@@ -85,7 +85,7 @@ func TestDiffOfARunningNode(t *testing.T) {
 	if exit != 0 {
 		t.Fatal(stderr)
 	}
-	n := startNode(t, file, data, "LANDLINE_ENV=staging", "DB_KEY=Zmlyc3QtdmVyeS1zZWNyZXQta2V5LW9mLTMyLWJ5dGU=", "OTHER_KEY=second-very-secret")
+	n := startNode(t, file, data, "LANDLINE_ENV=staging", "DB_KEY=T/QraY58S+Jf2Hv3hR5JKVY/JYqFmTbj85wWI2V/3pE=", "OTHER_KEY=second-very-secret")
 	env := []string{"LANDLINE_ADMIN_URL=" + n.Admin, "LANDLINE_ADMIN_TOKEN=" + strings.TrimSpace(token)}
 	diff := func(args ...string) (string, int) {
 		out, stderr, exit := run(t, env, append([]string{"config", "diff"}, args...)...)
@@ -142,7 +142,7 @@ func TestDiffOfARunningNode(t *testing.T) {
 	if out, exit := diff(); exit != 78 || !strings.Contains(out, "landline.staging.yaml:1:14: log.level") {
 		t.Errorf("%d %s", exit, out)
 	}
-	if strings.Contains(out, "very-secret") || strings.Contains(n.logs.String(), "very-secret") {
+	if both := out + n.logs.String(); strings.Contains(both, "very-secret") || strings.Contains(both, "T/QraY58S+Jf2Hv3hR5J") {
 		t.Error("a secret shows")
 	}
 }
