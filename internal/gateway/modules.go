@@ -168,6 +168,9 @@ func (g *Gateway) addHandler(t *table, f *feature, priority module.Priority, h m
 	if err != nil {
 		return fmt.Errorf("feature %s: handler %s: %w", f.name, h.Match, err)
 	}
+	if h.Doc != nil {
+		t.openAPI.AddOperation(h.Doc)
+	}
 	rt := newRoute(f, h.Match, p)
 	rt.Auth = h.Auth
 	if rt.Auth == "" {

@@ -20,11 +20,11 @@ const grantRefresh = "refresh_token"
 // oauthHandlers are the routes whose shape OAuth fixes.
 func (s *Service) oauthHandlers() []module.Handler {
 	return []module.Handler{
-		{Match: "POST /oauth/token", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleToken)},
-		{Match: "POST /oauth/revoke", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleRevoke)},
-		{Match: "GET /.well-known/jwks.json", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleJWKS)},
-		{Match: "GET /.well-known/oauth-authorization-server", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleMetadata)},
-		{Match: "GET /.well-known/openid-configuration", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleMetadata)},
+		{Match: "POST /oauth/token", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleToken), Doc: tokenDoc()},
+		{Match: "POST /oauth/revoke", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleRevoke), Doc: revokeDoc()},
+		{Match: "GET /.well-known/jwks.json", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleJWKS), Doc: documentDoc("/.well-known/jwks.json", "get-jwks", "Public keys of access tokens and of Landline-Identity (RFC 7517)")},
+		{Match: "GET /.well-known/oauth-authorization-server", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleMetadata), Doc: documentDoc("/.well-known/oauth-authorization-server", "get-authorization-server", "Metadata of the authorization server (RFC 8414)")},
+		{Match: "GET /.well-known/openid-configuration", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleMetadata), Doc: documentDoc("/.well-known/openid-configuration", "get-openid-configuration", "The same metadata under the name that OpenID clients ask for")},
 	}
 }
 

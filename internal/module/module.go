@@ -88,6 +88,7 @@ type Handler struct {
 	Match   string // "POST /oauth/token"
 	Auth    Auth
 	Handler http.Handler
+	Doc     *huma.Operation // its place in the OpenAPI document; nil = none
 
 	// Serve either answers and returns nil, or writes nothing and returns an
 	// error, which the gateway answers as a problem.
