@@ -246,3 +246,27 @@ func TestBackgroundWorkEnds(t *testing.T) {
 		t.Fatal("the poll did not end")
 	}
 }
+
+// A revocation written by a node whose clock is ahead must not hide those that come after it.
+func TestPollSurvivesAClockThatIsAhead(t *testing.T) {
+	f := sqliteFixture(t)
+	r := f.another().service.revocations
+	if err := r.poll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, ahead := range []time.Duration{30 * time.Second, 0} {
+		session := fmt.Sprintf("ses_ahead_%d", i)
+		_, err := f.db.Writer().ExecContext(t.Context(), `INSERT INTO session_revocation (session_id, reason, revoked_at) VALUES ($1, 'sign_out', $2)`,
+			session, f.clock.Now().Add(ahead).UnixMilli())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !r.deny.has(session) {
+			t.Errorf("the revocation dated %s ahead is not known", ahead)
+		}
+		f.clock.Advance(time.Second)
+	}
+}

@@ -172,3 +172,25 @@ func TestKeyExpiresAndOutlivesRotation(t *testing.T) {
 		}
 	})
 }
+
+// Keys stored under a version of the ring that this node does not know, or that
+// was dropped, must not keep the good ones from being found.
+func TestUnknownVersionHidesNoOtherKey(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		k := w.nodes[0]
+		_, token, err := k.Make(t.Context(), New{Name: "good"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := &index{byVersion: map[int]map[string]*Key{997: {}, 998: {}, 999: {}}, count: 1}
+		for version, keys := range k.live.Load().byVersion {
+			next.byVersion[version] = keys
+		}
+		k.live.Store(next)
+		for range 50 { // a map is walked in another order each time
+			if _, err := k.Find(token); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
