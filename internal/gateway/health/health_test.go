@@ -62,6 +62,7 @@ func TestProbesDecideOnlyInARow(t *testing.T) {
 		}
 		sick.Store(false)
 		time.Sleep(3 * time.Second)
+		synctest.Wait() // orders the probes' appends before the read
 		if state() != Healthy || len(told) != 2 || told[0] != "falsestatus 500" && told[0] != "false status 500" {
 			t.Fatalf("%s %q", state(), told)
 		}
