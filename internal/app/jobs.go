@@ -6,7 +6,9 @@ import (
 
 	"landline/internal/clock"
 	"landline/internal/gateway/idem"
+	"landline/internal/module"
 	"landline/internal/queue"
+	"landline/internal/sqldb"
 )
 
 // sweepBatch is how many expired keys one statement deletes, so that it does
@@ -29,6 +31,12 @@ func (a *App) registerJobs() {
 				return err
 			}
 		}
+	})
+	a.kernel.people.Register(module.Participant{ // merged users keep theirs: see idem.Request.Former
+		Name: "idempotency_keys",
+		Erase: func(ctx context.Context, tx *sqldb.Tx, user string, _ int) (int64, error) {
+			return 0, store.Erase(ctx, tx, user)
+		},
 	})
 	a.kernel.queue.Periodic("idempotency.sweep", 10*time.Minute, func() queue.Args { return sweepKeys{} })
 }

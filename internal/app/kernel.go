@@ -48,11 +48,12 @@ type kernel struct {
 	limits   *limit.Shared
 	bus      bus.Bus
 	queue    *queue.Queue
+	people   *module.People
 }
 
 // openKernel opens all of it, or closes what it opened and says what is wrong.
 func openKernel(ctx context.Context, s *Settings, version string, log *slog.Logger, capabilities []module.Capability) (k *kernel, err error) {
-	k = &kernel{log: log, registry: observe.NewRegistry(), health: observe.NewHealth()}
+	k = &kernel{log: log, registry: observe.NewRegistry(), health: observe.NewHealth(), people: &module.People{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.close(context.WithoutCancel(ctx)))
@@ -209,7 +210,7 @@ func (k *kernel) close(ctx context.Context) error {
 // deps is what a capability gets.
 func (k *kernel) deps(s *Settings, app module.App) module.Deps {
 	return module.Deps{
-		App: app, Development: s.Profile == Development, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue,
+		App: app, Development: s.Profile == Development, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue, People: k.people, Events: module.Nobody,
 		Keys: k.ring, Audit: k.audit, Limits: k.limits, Clock: clock.System, Log: k.log, Metrics: k.registry,
 	}
 }

@@ -60,7 +60,9 @@ func authenticateStage(o *Options, rt *Route) Stage {
 
 // authoriseStage decides whether who calls may: an account where the route asks
 // for one, and the very user that the request was made for where Expect-User
-// says so (a write that waited in an offline queue while another person signed in).
+// says so (a write that waited in an offline queue while another person signed
+// in). A write that was made as a user who has since become part of the one who
+// is signed in, on the same installation, is that one's.
 func authoriseStage(_ *Options, rt *Route) Stage {
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
@@ -83,7 +85,7 @@ func expectUser(values []string, p *module.Principal) error {
 		return problem.New(problem.InvalidRequest, "Expect-User must name one user id")
 	case p == nil:
 		return problem.New(problem.TokenMissing, "the request has Expect-User but no access token: nobody is signed in")
-	case strings.TrimSpace(values[0]) != p.UserID:
+	case !p.Is(strings.TrimSpace(values[0])):
 		return problem.New(problem.WrongUser, "the request was made for another user than the one who is signed in; nothing was executed")
 	}
 	return nil

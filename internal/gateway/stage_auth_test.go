@@ -14,7 +14,7 @@ type account struct{ fakeAuth }
 
 func (a account) Authenticate(r *http.Request) (*module.Principal, error) {
 	if r.Header.Get("Authorization") == "Bearer account" {
-		return &module.Principal{UserID: "usr_2", InstallationID: "ins_2"}, nil
+		return &module.Principal{UserID: "usr_2", InstallationID: "ins_2", Formerly: []string{"usr_0"}}, nil
 	}
 	p, err := a.fakeAuth.Authenticate(r)
 	if p != nil {
@@ -54,6 +54,7 @@ func TestWhoMayCall(t *testing.T) {
 		{"account", "Authorization: Bearer good", 403, problem.AccountRequired},
 		{"account", "Authorization: Bearer account", 200, ""},
 		{"account", "Authorization: Bearer account\nExpect-User: usr_1", 412, problem.WrongUser},
+		{"account", "Authorization: Bearer account\nExpect-User: usr_0", 200, ""}, // became part of usr_2
 	} {
 		req := h.request(http.MethodGet, "/"+c.route, nil)
 		for line := range strings.SplitSeq(c.headers, "\n") {

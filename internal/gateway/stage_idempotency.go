@@ -105,7 +105,7 @@ func (k *keeper) handle(next Handler, x *Exchange, w http.ResponseWriter, r *htt
 	}
 	defer k.done(body)
 	res, err := k.store.Begin(r.Context(), idem.Request{
-		Scope: k.scope(x, r), Key: key, Subject: subject(x.Principal), Fingerprint: print,
+		Scope: k.scope(x, r), Former: k.former(x, r), Key: key, Subject: subject(x.Principal), Fingerprint: print,
 		Keep: k.keep, Lease: k.lease, Forward: k.forward,
 	})
 	if err != nil {
@@ -146,7 +146,23 @@ func (k *keeper) scope(x *Exchange, r *http.Request) string {
 	if x.Principal != nil {
 		who = "user " + x.Principal.UserID
 	}
+	return k.scopeOf(who, r)
+}
+
+func (k *keeper) scopeOf(who string, r *http.Request) string {
 	return strings.Join([]string{k.o.App.ID, who, r.Method, k.rt.Match}, "\n")
+}
+
+// former are the scopes of the users who became part of the caller.
+func (k *keeper) former(x *Exchange, r *http.Request) []string {
+	if x.Principal == nil || len(x.Principal.Formerly) == 0 {
+		return nil
+	}
+	all := make([]string, len(x.Principal.Formerly))
+	for i, user := range x.Principal.Formerly {
+		all[i] = k.scopeOf("user "+user, r)
+	}
+	return all
 }
 
 func subject(p *module.Principal) string {

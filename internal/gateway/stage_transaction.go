@@ -68,7 +68,7 @@ func (t *transaction) handle(x *Exchange, w http.ResponseWriter, r *http.Request
 	}
 	q := idem.Request{Keep: t.keep, Lease: t.lease, Forward: t.forward, Key: key}
 	if keyed {
-		q.Scope, q.Subject, q.Fingerprint = t.scope(x, r), subject(x.Principal), fingerprint(r, body)
+		q.Scope, q.Former, q.Subject, q.Fingerprint = t.scope(x, r), t.former(x, r), subject(x.Principal), fingerprint(r, body)
 	}
 	var out memory
 	var found idem.Result

@@ -131,11 +131,29 @@ func (a accessTokens) issue(s Session, u User, scope string, now time.Time) (str
 		}
 		p = append(p, jsonString(m)...)
 	}
-	p = append(append(p, `],"jti":"`...), rand.Text()...)
+	p = append(p, ']')
+	p = appendFormerly(p, s.Formerly)
+	p = append(append(p, `,"jti":"`...), rand.Text()...)
 	p = strconv.AppendInt(append(p, `","iat":`...), now.Unix(), 10)
 	p = strconv.AppendInt(append(p, `,"exp":`...), expires.Unix(), 10)
 	token, err := signJWT(a.keys, purposeAccess, typeAccess, append(p, '}'))
 	return token, time.Duration(expires.Unix()-now.Unix()) * time.Second, err
+}
+
+// appendFormerly adds the claim "was": the users that were merged into the
+// subject on this installation, as a space separated list.
+func appendFormerly(p []byte, formerly string) []byte {
+	if formerly == "" {
+		return p
+	}
+	p = append(p, `,"was":[`...)
+	for i, user := range strings.Fields(formerly) {
+		if i > 0 {
+			p = append(p, ',')
+		}
+		p = append(p, jsonString(user)...)
+	}
+	return append(p, ']')
 }
 
 // verify returns the claims of a token that was issued here for this app, and

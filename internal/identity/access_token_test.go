@@ -385,7 +385,7 @@ func TestVerifiedTokenCostsNoAllocation(t *testing.T) {
 	f := sqliteFixture(t)
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header.Set("Authorization", "Bearer "+f.launch(launchKey).str("session", "access_token"))
-	f.service.revocations.deny.add("ses_other", t0.Add(time.Hour))
+	f.service.revocations.deny.add(Revocation{SessionID: "ses_other"}, t0.Add(time.Hour))
 	if n := testing.AllocsPerRun(1000, func() {
 		if p, err := f.auth.Authenticate(r); p == nil || err != nil {
 			t.Fatal(err)

@@ -50,6 +50,7 @@ type upstreamKey struct{ session, upstream string }
 type upstreamToken struct {
 	token     string
 	user      string
+	formerly  string // the newest of them
 	anonymous bool
 	expires   int64
 }
@@ -108,12 +109,11 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 		}
 		v = &verifiedToken{kid: kid, expires: c.Expires, principal: module.Principal{
 			UserID: c.Subject, InstallationID: c.Installation, SessionID: c.Session, ClientID: c.Client, Anonymous: c.Anonymous,
-			AuthTime: time.Unix(c.AuthTime, 0).UTC(), ExpiresAt: time.Unix(c.Expires, 0).UTC(),
+			AuthTime: time.Unix(c.AuthTime, 0).UTC(), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly,
 		}}
 	}
-	if a.deny.has(v.principal.SessionID) {
-		a.metrics.revoked.Inc()
-		return nil, sessionRevoked(v.principal.Anonymous)
+	if err := a.denied(&v.principal); err != nil {
+		return nil, err
 	}
 	if expired(v.expires, now) {
 		a.metrics.expired.Inc()
@@ -126,6 +126,26 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 		a.verified.set(hash, sum, v, func(o *verifiedToken) bool { return expired(o.expires, now) })
 	}
 	return &v.principal, nil
+}
+
+// denied is the refusal of a token that verifies although its session or user is no more.
+func (a *authenticator) denied(p *module.Principal) error {
+	if a.deny.why(p.SessionID) != "" {
+		a.metrics.revoked.Inc()
+		return sessionRevoked(p.Anonymous)
+	}
+	switch a.deny.why(p.UserID) {
+	case "":
+		return nil
+	case ReasonUserMerged: // the session goes on as the account: a refresh gives its token
+		a.metrics.expired.Inc()
+		return problem.New(problem.TokenExpired, "the user of this token has become part of an account; refresh, and the session goes on as the account").With("recoverable", recoverRefresh)
+	case ReasonAccountDeleted:
+		a.metrics.revoked.Inc()
+		return problem.New(problem.AccountDeleted, "").With("recoverable", recoverInstallation)
+	}
+	a.metrics.revoked.Inc()
+	return sessionRevoked(p.Anonymous)
 }
 
 // malformed is for a header that no refresh can mend.
@@ -142,11 +162,18 @@ func sessionRevoked(anonymous bool) *problem.Error {
 	return problem.New(problem.SessionRevoked, "").With("recoverable", how)
 }
 
+func former(p *module.Principal) string {
+	if len(p.Formerly) == 0 {
+		return ""
+	}
+	return p.Formerly[0]
+}
+
 var errNoPrincipal = errors.New("identity: an upstream token needs a principal")
 
 // UpstreamToken is module.Authenticator.UpstreamToken. The token is a JWT of
 // type landline-identity+jwt with iss, aud (the upstream's name), sub, sid, iid,
-// anon, iat, exp and jti. It is good for 20 to 60 seconds.
+// anon, iat, exp and jti, and was where users were merged into sub. It is good for 20 to 60 seconds.
 func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (string, error) {
 	if p == nil {
 		return "", errNoPrincipal
@@ -157,11 +184,11 @@ func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (str
 	t, ok := a.upstream.get(hash, key)
 	if left := int64(0); ok {
 		left = t.expires - now.Unix()
-		if left > upstreamRenew && left <= upstreamLifetime && t.user == p.UserID && t.anonymous == p.Anonymous {
+		if left > upstreamRenew && left <= upstreamLifetime && t.user == p.UserID && t.anonymous == p.Anonymous && t.formerly == former(p) {
 			return t.token, nil
 		}
 	}
-	t = &upstreamToken{user: p.UserID, anonymous: p.Anonymous, expires: now.Unix() + upstreamLifetime}
+	t = &upstreamToken{user: p.UserID, formerly: former(p), anonymous: p.Anonymous, expires: now.Unix() + upstreamLifetime}
 	b := make([]byte, 0, 384)
 	b = append(append(b, `{"iss":`...), jsonString(a.access.issuer)...)
 	b = append(append(b, `,"aud":`...), jsonString(upstream)...)
@@ -169,6 +196,7 @@ func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (str
 	b = append(append(b, `,"sid":`...), jsonString(p.SessionID)...)
 	b = append(append(b, `,"iid":`...), jsonString(p.InstallationID)...)
 	b = strconv.AppendBool(append(b, `,"anon":`...), p.Anonymous)
+	b = appendFormerly(b, strings.Join(p.Formerly, " "))
 	b = append(append(b, `,"jti":"`...), rand.Text()...)
 	b = strconv.AppendInt(append(b, `","iat":`...), now.Unix(), 10)
 	b = strconv.AppendInt(append(b, `,"exp":`...), t.expires, 10)

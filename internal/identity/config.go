@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"landline/internal/config"
+	"landline/internal/module"
 )
 
 // Config is the section "identity" of landline.yaml.
@@ -13,6 +14,8 @@ type Config struct {
 	BootstrapKeyKeep    config.Duration         `yaml:"bootstrap_key_keep" doc:"How long a repeated first launch with the same Idempotency-Key gets the same installation, 1h to 30d. For that long the key opens it."`
 	Clients             map[string]ClientConfig `yaml:"clients" doc:"Further public OAuth clients beside app.id, by client id: builds that name themselves in Landline-Client (app=…) get sessions that only they can refresh."`
 	AuditInstallations  bool                    `yaml:"audit_installations" doc:"Write an audit entry for each new installation. Audit entries are made one after the other across all nodes; turn it off where thousands of installations come in a second."`
+	Merge               MergeConfig             `yaml:"merge" doc:"What happens when an anonymous user signs in to an account that is there already."`
+	Accounts            AccountsConfig          `yaml:"accounts" doc:"Accounts on one installation."`
 	VerifiedTokens      int                     `yaml:"verified_tokens" doc:"How many verified access tokens a node remembers, so that their signatures are checked once, 1000 to 10000000; about 600 bytes each."`
 }
 
@@ -22,6 +25,17 @@ type RefreshConfig struct {
 	Absolute config.Duration `yaml:"absolute" doc:"A session ends this long after it began, 1d to 1095d."`
 	Limit    int             `yaml:"limit" doc:"Refreshes of one session per minute, and at once, 5 to 100000; more are 429 rate_limited, after which the same token is good again. An app needs one per access_token_lifetime."`
 	Grace    config.Duration `yaml:"grace" doc:"How long after a refresh the same request counts as a repeat of it and gets the same token, 1s to 5m. A longer grace helps thieves and nobody else: later repeats are recovered too."`
+}
+
+// MergeConfig says when and how users are merged.
+type MergeConfig struct {
+	Always   bool                          `yaml:"always" doc:"Merge even when nothing is known of the anonymous user's data. Otherwise a user without rows here, with no webhook endpoint that wants user.merged, stays the installation's anonymous user for after a sign-out."`
+	Policies map[string]module.MergePolicy `yaml:"policies" doc:"Policy of a collection when both users have a record that cannot be twice: account_wins, newest, union, sum_ops or rename, as far as the collection can. What loses is kept as a merge conflict."`
+}
+
+// AccountsConfig bounds who is signed in on one installation.
+type AccountsConfig struct {
+	One bool `yaml:"one" doc:"Signing in to another account ends the sessions of those that are signed in on the installation. Otherwise up to 20 stay signed in side by side."`
 }
 
 // ClientConfig is one public OAuth client.
@@ -38,6 +52,7 @@ func defaultConfig() Config {
 			Grace:    config.Duration(30 * time.Second),
 			Limit:    60,
 		},
+		Merge:              MergeConfig{Policies: map[string]module.MergePolicy{}},
 		BootstrapKeyKeep:   config.Duration(7 * 24 * time.Hour),
 		Clients:            map[string]ClientConfig{},
 		AuditInstallations: true,
@@ -61,6 +76,13 @@ func (c *Config) Check(v *config.Validator) {
 	}
 	if c.VerifiedTokens < 1000 || c.VerifiedTokens > 10_000_000 {
 		v.At("verified_tokens").Fault("the default suits most", "must be 1000 to 10000000, is %d", c.VerifiedTokens)
+	}
+	for name, p := range c.Merge.Policies {
+		switch p {
+		case module.AccountWins, module.Newest, module.Union, module.SumOps, module.Rename:
+		default:
+			v.At("merge", "policies", name).Fault("write account_wins, newest, union, sum_ops or rename", "%q is no policy", string(p))
+		}
 	}
 	for name := range c.Clients {
 		if !validClientID(name) {

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +28,7 @@ import (
 	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/problem"
+	"landline/internal/queue"
 	"landline/internal/rest"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
@@ -49,6 +52,50 @@ type fixture struct {
 	auth    *authenticator
 	handler http.Handler
 	config  Config
+	people  *module.People
+	events  *recordedEvents
+	queue   *queue.Queue
+}
+
+// recordedEvents are the events of committed transactions.
+type recordedEvents struct {
+	mu    sync.Mutex
+	all   []string // type, user
+	wants bool
+}
+
+func (e *recordedEvents) Emit(_ context.Context, tx *sqldb.Tx, eventType, user string, _ any) error {
+	tx.OnCommit(func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.all = append(e.all, eventType+" "+user)
+	})
+	return nil
+}
+
+func (e *recordedEvents) Wants(string) bool { return e.wants }
+
+func (e *recordedEvents) list() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.all)
+}
+
+// fakeProvider proves whatever the code says: "subject", "subject email" or
+// "subject email unverified". Each text is one credential.
+type fakeProvider struct{ clock clock.Clock }
+
+func (p fakeProvider) verify(_ context.Context, _ *module.Principal, c CredentialWire) (Proven, error) {
+	words := strings.Fields(c.Code)
+	if len(words) == 0 {
+		return Proven{}, invalid("code", "is missing")
+	}
+	out := Proven{Provider: c.Provider, Profile: Profile{Issuer: "https://" + c.Provider, Subject: words[0]}, Methods: "fed",
+		UseID: c.Nonce, UseUntil: p.clock.Now().Add(10 * time.Minute)}
+	if len(words) > 1 {
+		out.Profile.Email, out.EmailVerified = words[1], len(words) == 2
+	}
+	return out, nil
 }
 
 // logBuffer keeps everything that is logged, for the search for secrets.
@@ -74,13 +121,13 @@ func engines(t *testing.T, fn func(t *testing.T, f *fixture)) {
 	t.Parallel()
 	testkit.Engines(t, func(t *testing.T, open func(*testing.T, ...sqldb.Migrations) *sqldb.DB) {
 		t.Parallel()
-		fn(t, newFixture(t, open(t, secret.Migrations, audit.Migrations, Migrations)))
+		fn(t, newFixture(t, open(t, secret.Migrations, queue.Migrations, audit.Migrations, Migrations)))
 	})
 }
 
 func sqliteFixture(t *testing.T) *fixture {
 	t.Helper()
-	return newFixture(t, testkit.SQLite(t, secret.Migrations, audit.Migrations, Migrations))
+	return newFixture(t, testkit.SQLite(t, secret.Migrations, queue.Migrations, audit.Migrations, Migrations))
 }
 
 func newFixture(t *testing.T, db *sqldb.DB) *fixture {
@@ -112,17 +159,36 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	if store != nil {
 		s = store(s)
 	}
+	fresh := f.queue == nil
+	if fresh {
+		if f.queue, err = queue.New(f.db, queue.Options{Log: log}); err != nil {
+			f.t.Fatal(err)
+		}
+		if err := f.queue.Migrate(f.t.Context()); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	f.events = &recordedEvents{}
+	if f.people == nil {
+		f.people = &module.People{}
+	}
 	f.service, f.auth, err = newService(module.Deps{
+		People: f.people, Events: f.events, Queue: f.queue,
 		App: testApp, DB: f.db, KV: kv.NewMemory(f.clock, 1000), Bus: f.bus, Keys: f.ring, Audit: f.audit, Clock: f.clock, Log: log, Metrics: f.metrics, Limits: limit.NewShared(limit.New(f.clock), nil, 0, log, f.metrics),
 	}, f.config, s)
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	f.service.verifiers["fake"], f.service.verifiers["other"] = fakeProvider{f.clock}, fakeProvider{f.clock}
+	if fresh {
+		f.service.registerJobs(f.queue)
 	}
 	f.t.Cleanup(func() { f.bus.Close() })
 	mux := http.NewServeMux()
 	api := humago.New(mux, rest.Config("test", "1"))
 	f.service.installationRoutes(api)
 	f.service.accountRoutes(api)
+	f.service.signInRoutes(api)
 	f.service.adminRoutes(api)
 	for _, h := range f.service.oauthHandlers() {
 		mux.Handle(h.Match, h.Handler)

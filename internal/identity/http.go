@@ -86,10 +86,7 @@ func (s *Service) handleRegister(ctx context.Context, in *registerInput) (*regis
 	out.Body = registeredBody{
 		Installation: installationWire{ID: got.Installation.ID, Secret: got.Secret, CreatedAt: got.Installation.CreatedAt},
 		User:         userWire{ID: got.User.ID, Kind: got.User.Kind, CreatedAt: got.User.CreatedAt},
-		Session: tokensWire{
-			ID: got.Session.ID, AccessToken: got.Tokens.Access, TokenType: "Bearer", ExpiresIn: seconds(got.Tokens.AccessFor),
-			RefreshToken: got.Tokens.Refresh, RefreshExpiresIn: seconds(got.Tokens.RefreshFor),
-		},
+		Session:      tokensWireOf(got.Session.ID, got.Tokens),
 	}
 	return out, nil
 }
@@ -219,10 +216,15 @@ func (s *Service) handleMe(ctx context.Context, _ *struct{}) (*meOutput, error) 
 		return nil, err
 	}
 	app := appWireOf(a.Installation.App)
+	identities, err := s.identitiesOf(ctx, a.User.ID)
+	if err != nil {
+		return nil, err
+	}
 	return &meOutput{CacheControl: noStore, DataSubject: a.User.ID, Body: meBody{
 		ID: a.User.ID, Kind: a.User.Kind, CreatedAt: a.User.CreatedAt,
 		Installation: installationWire{ID: a.Installation.ID, CreatedAt: a.Installation.CreatedAt, App: &app},
 		Session:      sessionWire{ID: a.Session.ID, CreatedAt: a.Session.CreatedAt, ExpiresAt: a.Session.RefreshExpiresAt()},
+		Identities:   identities,
 	}}, nil
 }
 

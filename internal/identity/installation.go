@@ -94,3 +94,5 @@ const (
 )
 
 func newInstallationID() string { return id.New(id.Installation) }
+
+func newID(prefix string) string { return id.New(prefix) }

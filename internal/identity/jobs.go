@@ -22,6 +22,7 @@ func (cleanArgs) Kind() string { return "identity_clean" }
 
 func (s *Service) registerJobs(q *queue.Queue) {
 	queue.Register(q, func(ctx context.Context, _ *queue.Job[cleanArgs]) error { return s.clean(ctx) })
+	queue.Register(q, func(ctx context.Context, job *queue.Job[mergeArgs]) error { return s.finishMerge(ctx, job.Args.From) })
 	q.Periodic("identity_clean", cleanEvery, func() queue.Args { return cleanArgs{} })
 }
 
@@ -33,6 +34,7 @@ func (s *Service) clean(ctx context.Context) error {
 		Proofs:        now.Add(-proofWindow),
 		Revocations:   now.Add(-2 * s.revocations.lifetime),
 		Sessions:      now.Add(-sessionKeep),
+		Expired:       now,
 	}
 	for range cleanRounds {
 		n, err := s.store.Clean(ctx, before, cleanBatch)

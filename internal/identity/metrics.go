@@ -14,6 +14,8 @@ type metrics struct {
 	refreshes     *prometheus.CounterVec
 	endings       *prometheus.CounterVec
 	polls         *prometheus.CounterVec
+	signIns       *prometheus.CounterVec
+	merges        *prometheus.CounterVec
 	propagation   prometheus.Observer
 
 	cached, verified, invalid, expired, revoked prometheus.Counter
@@ -29,6 +31,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Refresh tokens presented, by the rule that decided: R0 not ours, R1 ended, R2 expired, R3 rotated, R4 concurrent repeat, R5 lost answer, R6 restored backup, R7 stale duplicate, R8 reused (theft alarm), R9 wrong client, R10 storage unavailable.", "rule"),
 		endings: observe.Counter(reg, "landline_identity_sessions_ended_total",
 			"Sessions that ended before their time, by reason.", "reason"),
+		signIns: observe.Counter(reg, "landline_identity_sign_ins_total",
+			"Sign-ins that were granted, by kind of provider and by move: promote (the anonymous user became an account), merge (it became part of one), switch (it had nothing and stays), add (another account beside), create (a new account beside), again (the same account).", "provider", "move"),
+		merges: observe.Counter(reg, "landline_identity_merged_records_total",
+			"Records of merged users, by collection and result: moved, conflict (kept as a conflict), deduped (the account had it).", "collection", "result"),
 		polls: observe.Counter(reg, "landline_identity_revocation_polls_total",
 			"Reads of the revocations of other nodes, by result: ok, error. While they fail, only the bus tells this node of revoked sessions.", "result"),
 		propagation: observe.Histogram(reg, "landline_identity_revocation_propagation_seconds",

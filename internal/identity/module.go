@@ -19,6 +19,9 @@ import (
 // carrier in a town, so that a launch day fits into the burst.
 var newInstallations = limit.Rate{Limit: 120, Window: time.Hour, Burst: 300}
 
+// signIns bounds how often one installation may try credentials.
+var signIns = limit.Rate{Limit: 60, Window: time.Hour, Burst: 20}
+
 // ensureLimit bounds the making of keys when the capability is built.
 const ensureLimit = 30 * time.Second
 
@@ -52,9 +55,14 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 				Limits: []module.Limit{{Key: "address", Rate: newInstallations}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
 			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes},
+			{Name: "sign-in", Owner: "landline", Priority: module.Critical, Routes: s.signInRoutes,
+				Limits: []module.Limit{{Key: "installation", Rate: signIns}}},
 		},
 		Admin: s.adminRoutes,
 		Start: func(ctx context.Context) error {
+			if err := s.checkPolicies(); err != nil {
+				return err
+			}
 			if err := s.revocations.poll(ctx); err != nil {
 				return fmt.Errorf("identity: read the revoked sessions: %w", err)
 			}
@@ -87,6 +95,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		{purposeRefresh, secret.HMAC, []secret.KeyOption{secret.Keep(cfg.Refresh.Absolute.D() + 24*time.Hour)}},
 		{purposeInstallation, secret.HMAC, nil}, // for ever: the secret is an installation's only way back
 		{purposeBootstrap, secret.HMAC, nil},
+		{purposeLookup, secret.HMAC, nil},
 	} {
 		if err := d.Keys.Ensure(ctx, k.purpose, k.alg, k.keep...); err != nil {
 			return nil, nil, fmt.Errorf("identity: %w", err)
@@ -102,6 +111,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		store: store, keys: d.Keys, refresh: refreshTokens{d.Keys}, access: access,
 		revocations: &revocations{deny: newDenySet(), store: store, bus: d.Bus, clock: d.Clock, log: d.Log, metrics: m, lifetime: lifetime},
 		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
+		db: d.DB, people: d.People, events: d.Events, queue: d.Queue, bus: d.Bus, verifiers: map[string]verifier{},
 		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
 	}

@@ -25,34 +25,34 @@ UPDATE installation SET app_version = $1, app_build = $2, platform = $3, os = $4
 INSERT INTO app_user (id, kind, state, installation_id, created_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING;
 
 -- name: UserByID
-SELECT id, kind, state, installation_id, created_at FROM app_user WHERE id = $1;
+SELECT id, kind, state, installation_id, created_at, merged_into, state_at FROM app_user WHERE id = $1;
 
 -- name: UserAnonymous
-SELECT id, kind, state, installation_id, created_at FROM app_user
+SELECT id, kind, state, installation_id, created_at, merged_into, state_at FROM app_user
 WHERE installation_id = $1 AND kind = 'anonymous' AND state IN ('active', 'locked')
 ORDER BY state LIMIT 1;
 
 -- name: SessionInsert
-INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at, formerly)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
 ON CONFLICT DO NOTHING;
 
 -- name: SessionByID
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at,
-       u.id, u.kind, u.state, u.installation_id, u.created_at
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly,
+       u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.id = $1;
 
 -- name: SessionsActive
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at,
-       u.id, u.kind, u.state, u.installation_id, u.created_at
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly,
+       u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.installation_id = $1 AND s.state = 'active'
 ORDER BY s.id;
 
 -- name: SessionsOfUser
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at,
-       u.id, u.kind, u.state, u.installation_id, u.created_at
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly,
+       u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.user_id = $1
 ORDER BY s.id DESC LIMIT $2;
@@ -60,6 +60,12 @@ ORDER BY s.id DESC LIMIT $2;
 -- name: SessionAdvance
 UPDATE session SET current = $1, previous = $2, recoveries = $3, rotated_at = $4, idle_expires_at = $5
 WHERE id = $6 AND current = $7 AND state = 'active';
+
+-- A session goes on as another user (a merge) or with a newer proof of the same one.
+
+-- name: SessionReassign
+UPDATE session SET user_id = $1, formerly = $2, auth_time = $3, methods = $4
+WHERE id = $5 AND user_id = $6 AND state = 'active';
 
 -- An alarm or an expiry was decided for this number; when the session has moved
 -- on since, it must be decided again.
@@ -75,7 +81,7 @@ INSERT INTO session_revocation (session_id, reason, revoked_at) VALUES ($1, $2, 
 ON CONFLICT (session_id) DO UPDATE SET reason = excluded.reason, revoked_at = excluded.revoked_at;
 
 -- name: RevocationsAfter
-SELECT session_id, revoked_at FROM session_revocation
+SELECT session_id, reason, revoked_at FROM session_revocation
 WHERE (revoked_at, session_id) > ($1, $2)
 ORDER BY revoked_at, session_id LIMIT $3;
 
@@ -102,3 +108,89 @@ DELETE FROM session_revocation WHERE session_id IN
 
 -- name: CleanSessions
 DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2);
+
+-- name: UserPromote
+UPDATE app_user SET kind = 'account' WHERE id = $1 AND kind = 'anonymous' AND state = 'active';
+
+-- name: UserMerged
+UPDATE app_user SET state = 'merged', merged_into = $1, state_at = $2 WHERE id = $3 AND kind = 'anonymous' AND state = 'active';
+
+-- name: UserState
+UPDATE app_user SET state = $1, state_at = $2 WHERE id = $3 AND state = $4;
+
+-- name: IdentityInsert
+INSERT INTO identity (id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT DO NOTHING;
+
+-- name: IdentityUpdate
+UPDATE identity SET email_lookup = $1, email_verified = $2, sealed = $3, used_at = $4 WHERE id = $5 AND user_id = $6;
+
+-- name: IdentityDelete
+DELETE FROM identity WHERE id = $1 AND user_id = $2;
+
+-- name: IdentityByLookup
+SELECT i.id, i.user_id, i.provider, i.lookup, i.email_lookup, i.email_verified, i.sealed, i.created_at, i.used_at,
+       u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
+FROM identity i JOIN app_user u ON u.id = i.user_id
+WHERE i.lookup = $1;
+
+-- name: IdentitiesOfUser
+SELECT id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at
+FROM identity WHERE user_id = $1 ORDER BY id LIMIT $2;
+
+-- name: IdentitiesByEmail
+SELECT id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at
+FROM identity WHERE email_lookup = $1 ORDER BY id LIMIT $2;
+
+-- name: CredentialUseInsert
+INSERT INTO credential_use (id, installation_id, user_id, merged_from, expires_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT DO NOTHING;
+
+-- name: CredentialUse
+SELECT id, installation_id, user_id, merged_from, expires_at FROM credential_use WHERE id = $1;
+
+-- name: MergeInsert
+INSERT INTO user_merge (from_user, into_user, id, installation_id, state, records, conflicts, deduped, created_at, finished_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT DO NOTHING;
+
+-- name: MergeProgress
+UPDATE user_merge SET state = $1, records = records + $2, conflicts = conflicts + $3, deduped = deduped + $4, finished_at = $5
+WHERE from_user = $6;
+
+-- name: MergeOf
+SELECT from_user, into_user, id, installation_id, state, records, conflicts, deduped, created_at, finished_at
+FROM user_merge WHERE from_user = $1;
+
+-- name: MergesInto
+SELECT from_user, into_user, id, installation_id, state, records, conflicts, deduped, created_at, finished_at
+FROM user_merge WHERE into_user = $1 ORDER BY created_at DESC, id LIMIT $2;
+
+-- name: ConflictInsert
+INSERT INTO merge_conflict (id, merge_id, user_id, collection, record_key, sealed, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: ConflictsOfUser
+SELECT id, merge_id, user_id, collection, record_key, sealed, created_at
+FROM merge_conflict WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3;
+
+-- name: ChallengeInsert
+INSERT INTO challenge (id, kind, state, version, expires_at) VALUES ($1, $2, $3, 1, $4) ON CONFLICT DO NOTHING;
+
+-- name: ChallengeUpdate
+UPDATE challenge SET kind = $1, state = $2, version = version + 1, expires_at = $3 WHERE id = $4 AND version = $5;
+
+-- name: ChallengeTake
+DELETE FROM challenge WHERE id = $1 AND version = $2;
+
+-- name: Challenge
+SELECT id, kind, state, version, expires_at FROM challenge WHERE id = $1;
+
+-- name: CleanCredentialUses
+DELETE FROM credential_use WHERE id IN (SELECT id FROM credential_use WHERE expires_at < $1 LIMIT $2);
+
+-- name: CleanChallenges
+DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires_at < $1 LIMIT $2);
+
+-- name: IdentityCount
+SELECT COUNT(*) FROM identity WHERE user_id = $1;

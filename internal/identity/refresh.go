@@ -142,7 +142,8 @@ func (s *Service) settle(ctx context.Context, g Grant, v Verdict, now time.Time)
 		s.record(g.Session.ID, v.Rule, now)
 	} else if v.After.State == SessionRevoked {
 		s.metrics.endings.WithLabelValues(string(v.Reason)).Inc()
-		s.revocations.announce(ctx, Revocation{SessionID: g.Session.ID, At: now})
+		s.revocations.announce(ctx, Revocation{SessionID: g.Session.ID, Reason: v.Reason, At: now})
+		s.tell(ctx, SecurityEvent{Kind: SecurityReused, User: g.User.ID, Session: g.Session.ID, Installation: g.Session.InstallationID, At: now})
 		s.log.WarnContext(ctx, "a refresh token was reused; the session has been ended", "session", g.Session.ID, "user", g.User.ID, "installation", g.Session.InstallationID)
 	}
 	return true, nil
@@ -253,7 +254,7 @@ func (s *Service) end(ctx context.Context, session string, why Reason, e audit.E
 		return false, err
 	}
 	s.metrics.endings.WithLabelValues(string(why)).Inc()
-	s.revocations.announce(ctx, Revocation{SessionID: session, At: now})
+	s.revocations.announce(ctx, Revocation{SessionID: session, Reason: why, At: now})
 	return true, nil
 }
 

@@ -28,49 +28,70 @@ type denySet struct {
 	count  atomic.Int64
 	shards [cacheShards]struct {
 		mu sync.RWMutex
-		m  map[string]int64 // session → Unix second from which all its tokens have expired
+		m  map[string]denial // by session or user
 	}
+}
+
+// denial is why tokens are refused, and until when that must be remembered.
+type denial struct {
+	reason Reason
+	until  int64 // Unix second from which all tokens concerned have expired
 }
 
 func newDenySet() *denySet {
 	d := &denySet{seed: maphash.MakeSeed()}
 	for i := range d.shards {
-		d.shards[i].m = map[string]int64{}
+		d.shards[i].m = map[string]denial{}
 	}
 	return d
 }
 
-// add returns false when the session is there already.
-func (d *denySet) add(session string, until time.Time) bool {
-	s := &d.shards[maphash.String(d.seed, session)%cacheShards]
+// add returns false when the session or user is there already.
+func (d *denySet) add(r Revocation, until time.Time) bool {
+	s := &d.shards[maphash.String(d.seed, r.SessionID)%cacheShards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, there := s.m[session]; there {
+	if _, there := s.m[r.SessionID]; there {
 		return false
 	}
-	s.m[session] = until.Unix()
+	s.m[r.SessionID] = denial{r.Reason, until.Unix()}
 	d.count.Add(1)
 	return true
 }
 
-func (d *denySet) has(session string) bool {
+// why is the reason for which a session's or user's tokens are refused, "" when they are not.
+func (d *denySet) why(id string) Reason {
 	if d.count.Load() == 0 {
-		return false
+		return ""
 	}
-	s := &d.shards[maphash.String(d.seed, session)%cacheShards]
+	s := &d.shards[maphash.String(d.seed, id)%cacheShards]
 	s.mu.RLock()
-	_, there := s.m[session]
+	denied, there := s.m[id]
 	s.mu.RUnlock()
-	return there
+	if there && denied.reason == "" {
+		return ReasonSessionRevoked
+	}
+	return denied.reason
+}
+
+// drop lets a user's tokens pass again: a deletion was undone.
+func (d *denySet) drop(id string) {
+	s := &d.shards[maphash.String(d.seed, id)%cacheShards]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, there := s.m[id]; there {
+		delete(s.m, id)
+		d.count.Add(-1)
+	}
 }
 
 func (d *denySet) sweep(now time.Time) {
 	for i := range d.shards {
 		s := &d.shards[i]
 		s.mu.Lock()
-		for session, until := range s.m {
-			if until < now.Unix() {
-				delete(s.m, session)
+		for id, denied := range s.m {
+			if denied.until < now.Unix() {
+				delete(s.m, id)
 				d.count.Add(-1)
 			}
 		}
@@ -101,9 +122,9 @@ type revocations struct {
 // announce makes this node and, best effort, the others refuse the sessions' access tokens.
 func (r *revocations) announce(ctx context.Context, all ...Revocation) {
 	for _, one := range all {
-		r.deny.add(one.SessionID, one.At.Add(r.lifetime))
+		r.deny.add(one, one.At.Add(r.lifetime))
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishLimit)
-		if err := revoked.Publish(ctx, r.bus, revokedEvent{Session: one.SessionID, At: one.At.UnixMilli()}); err != nil {
+		if err := revoked.Publish(ctx, r.bus, revokedEvent{Session: one.SessionID, Reason: one.Reason, At: one.At.UnixMilli()}); err != nil {
 			r.log.WarnContext(ctx, "a revocation could not be published; other nodes read it from the database", "session", one.SessionID, "error", err)
 		}
 		cancel()
@@ -111,9 +132,9 @@ func (r *revocations) announce(ctx context.Context, all ...Revocation) {
 }
 
 // learn is told of a revocation of another node.
-func (r *revocations) learn(session string, at time.Time) {
-	if r.deny.add(session, at.Add(r.lifetime)) {
-		r.metrics.propagation.Observe(max(0, r.clock.Now().Sub(at)).Seconds())
+func (r *revocations) learn(one Revocation) {
+	if r.deny.add(one, one.At.Add(r.lifetime)) {
+		r.metrics.propagation.Observe(max(0, r.clock.Now().Sub(one.At)).Seconds())
 	}
 }
 
@@ -138,9 +159,9 @@ func (r *revocations) poll(ctx context.Context) error {
 			switch {
 			case !one.At.Add(r.lifetime).After(now): // every token of it has expired
 			case first: // from before this node ran: nothing was propagated
-				r.deny.add(one.SessionID, one.At.Add(r.lifetime))
+				r.deny.add(one, one.At.Add(r.lifetime))
 			default:
-				r.learn(one.SessionID, one.At)
+				r.learn(one)
 			}
 			if one.At.After(r.last) && !one.At.After(now) { // a clock that is ahead must not hide what comes after
 				r.last = one.At
@@ -176,7 +197,9 @@ func (r *revocations) run(ctx context.Context) {
 		}
 	}
 	defer r.bus.OnGap(gap)()
-	defer revoked.Subscribe(r.bus, func(e revokedEvent) { r.learn(e.Session, time.UnixMilli(e.At).UTC()) })()
+	defer revoked.Subscribe(r.bus, func(e revokedEvent) {
+		r.learn(Revocation{SessionID: e.Session, Reason: e.Reason, At: time.UnixMilli(e.At).UTC()})
+	})()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {

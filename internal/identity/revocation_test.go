@@ -127,7 +127,7 @@ func TestRevocationByBus(t *testing.T) {
 	}
 	until(t, "the event", func() bool {
 		err := revoked.Publish(t.Context(), f.bus, revokedEvent{Session: g.Session.ID, At: f.clock.Now().UnixMilli()})
-		return err == nil && f.service.revocations.deny.has(g.Session.ID)
+		return err == nil && f.service.revocations.deny.why(g.Session.ID) != ""
 	})
 	f.bearer(g.Tokens.Access).wantProblem(t, 401, problem.SessionRevoked)
 }
@@ -264,7 +264,7 @@ func TestPollSurvivesAClockThatIsAhead(t *testing.T) {
 		if err := r.poll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if !r.deny.has(session) {
+		if r.deny.why(session) == "" {
 			t.Errorf("the revocation dated %s ahead is not known", ahead)
 		}
 		f.clock.Advance(time.Second)

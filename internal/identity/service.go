@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"landline/internal/audit"
+	"landline/internal/bus"
 	"landline/internal/clock"
 	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/problem"
+	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
 )
@@ -24,6 +26,7 @@ const (
 	purposeRefresh      = "identity.refresh-token"
 	purposeInstallation = "identity.installation-secret"
 	purposeBootstrap    = "identity.bootstrap-key"
+	purposeLookup       = "identity.lookup" // of identities and addresses: never rotated, or nobody is found again
 )
 
 // maxTries bounds how often an operation starts again because somebody else was
@@ -42,6 +45,14 @@ type Service struct {
 	metrics     *metrics
 	config      Config
 	app         module.App
+
+	db     *sqldb.DB // to read what others keep of a user, and for merges
+	people *module.People
+	events module.Events
+	queue  *queue.Queue
+	bus    bus.Bus
+
+	verifiers map[string]verifier // by provider
 
 	limits       *limit.Shared
 	refreshLimit *limit.Policy // of one session
@@ -212,7 +223,7 @@ func (s *Service) attach(ctx context.Context, r Registration, line Line) (Regist
 	result := "attached"
 	for _, e := range c.End {
 		result = "reinstalled"
-		s.revocations.announce(ctx, Revocation{SessionID: e.SessionID, At: e.At})
+		s.revocations.announce(ctx, Revocation{SessionID: e.SessionID, Reason: e.Reason, At: e.At})
 		s.metrics.endings.WithLabelValues(string(e.Reason)).Inc()
 	}
 	s.metrics.registrations.WithLabelValues(result).Inc()

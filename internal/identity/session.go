@@ -34,6 +34,7 @@ type Session struct {
 	AuthTime      time.Time // when the user last proved who they are
 	Methods       string    // RFC 8176 style authentication methods, space separated
 	Scope         string    // space separated
+	Formerly      string    // users merged into UserID on this installation, space separated, the newest first
 	IdleExpiresAt time.Time
 	ExpiresAt     time.Time // absolute end
 }
@@ -66,12 +67,14 @@ const (
 	ReasonRevocation  Reason = "revocation_request" // RFC 7009
 	ReasonOperator    Reason = "operator"
 	ReasonReinstalled Reason = "reinstalled"
+	ReasonReplaced    Reason = "replaced" // another account signed in on the installation
+	ReasonUnlinked    Reason = "unlinked" // the identity it was opened with is gone
 )
 
 // public is the reason as clients may see it.
 func (r Reason) public() Reason {
 	switch r {
-	case ReasonSignOut, ReasonRevocation, ReasonOperator, ReasonReinstalled, "":
+	case ReasonSignOut, ReasonRevocation, ReasonOperator, ReasonReinstalled, ReasonReplaced, ReasonUnlinked, "":
 		return ReasonSessionRevoked
 	}
 	return r

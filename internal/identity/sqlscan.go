@@ -20,33 +20,47 @@ func scanInstallation(r row) (i Installation, err error) {
 }
 
 func scanUser(r row) (u User, err error) {
-	var installation sql.NullString
-	var created int64
-	err = r.Scan(&u.ID, &u.Kind, &u.State, &installation, &created)
-	u.InstallationID, u.CreatedAt = installation.String, sqldb.Time(created)
-	if err != nil {
-		u = User{}
+	var c userColumns
+	if err := r.Scan(c.targets()...); err != nil {
+		return User{}, err
 	}
-	return u, err
+	return c.user(), nil
+}
+
+// userColumns are a user's columns; all are NULL where an outer join found none.
+type userColumns struct {
+	id, kind, state, installation, mergedInto sql.NullString
+	created, stateAt                          sql.NullInt64
+}
+
+func (c *userColumns) targets() []any {
+	return []any{&c.id, &c.kind, &c.state, &c.installation, &c.created, &c.mergedInto, &c.stateAt}
+}
+
+func (c *userColumns) user() User {
+	u := User{ID: c.id.String, Kind: UserKind(c.kind.String), State: UserState(c.state.String), InstallationID: c.installation.String,
+		CreatedAt: sqldb.Time(c.created.Int64), MergedInto: c.mergedInto.String}
+	if c.stateAt.Valid {
+		u.StateAt = sqldb.Time(c.stateAt.Int64)
+	}
+	return u
 }
 
 func scanGrant(r row) (g Grant, err error) {
 	var s = &g.Session
 	var rotated, created, auth, idle, absolute int64
-	var userID, kind, state, installation sql.NullString
-	var userCreated sql.NullInt64
-	err = r.Scan(&s.ID, &s.UserID, &s.InstallationID, &s.ClientID, &s.State, &s.EndReason, &s.KeyVersion,
-		&s.Current, &s.Previous, &s.Recoveries, &rotated, &created, &auth, &s.Methods, &s.Scope, &idle, &absolute,
-		&userID, &kind, &state, &installation, &userCreated)
+	var u userColumns
+	err = r.Scan(append([]any{&s.ID, &s.UserID, &s.InstallationID, &s.ClientID, &s.State, &s.EndReason, &s.KeyVersion,
+		&s.Current, &s.Previous, &s.Recoveries, &rotated, &created, &auth, &s.Methods, &s.Scope, &idle, &absolute, &s.Formerly},
+		u.targets()...)...)
 	if err != nil {
 		return Grant{}, err
 	}
 	s.RotatedAt, s.CreatedAt, s.AuthTime = sqldb.Time(rotated), sqldb.Time(created), sqldb.Time(auth)
 	s.IdleExpiresAt, s.ExpiresAt = sqldb.Time(idle), sqldb.Time(absolute)
 	g.User = User{ID: s.UserID, State: UserDeleted}
-	if userID.Valid {
-		g.User = User{ID: userID.String, Kind: UserKind(kind.String), State: UserState(state.String),
-			InstallationID: installation.String, CreatedAt: sqldb.Time(userCreated.Int64)}
+	if u.id.Valid {
+		g.User = u.user()
 	}
 	return g, nil
 }

@@ -57,6 +57,9 @@ func (s *SQLStore) Apply(ctx context.Context, c Change) (bool, error) {
 				w.err = s.audit.Record(ctx, tx, e)
 			}
 		}
+		if c.Within != nil && w.err == nil {
+			w.err = c.Within(ctx, tx)
+		}
 		met = w.err == nil
 		return w.err
 	})
@@ -85,11 +88,18 @@ func (w *writer) change(c Change) {
 	if c.Update != nil {
 		w.update(c.Update)
 	}
+	w.account(c)
 	if u := c.User; u != nil {
 		w.one("UserInsert", u.ID, string(u.Kind), string(u.State), orNull(u.InstallationID), sqldb.Millis(u.CreatedAt))
 	}
+	if r := c.Reassign; r != nil {
+		w.one("SessionReassign", r.After.UserID, r.After.Formerly, sqldb.Millis(r.After.AuthTime), r.After.Methods, r.After.ID, r.Before)
+	}
 	if c.Session != nil {
 		w.session(c.Session)
+	}
+	if c.Identity != nil {
+		w.identity(c.Identity)
 	}
 	if c.Proof != nil && w.err == nil {
 		if w.one("ProofInsert", c.Proof.ID, sqldb.Millis(c.Proof.Expires)); errors.Is(w.err, errUnmet) {
@@ -130,7 +140,7 @@ func (w *writer) installation(i *Installation) {
 func (w *writer) session(s *Session) {
 	w.one("SessionInsert", s.ID, s.UserID, s.InstallationID, s.ClientID, string(s.State), string(s.EndReason), s.KeyVersion,
 		s.Current, s.Previous, s.Recoveries, sqldb.Millis(s.RotatedAt), sqldb.Millis(s.CreatedAt), sqldb.Millis(s.AuthTime),
-		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt))
+		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt), s.Formerly)
 }
 
 func (w *writer) update(u *Update) {
@@ -224,7 +234,7 @@ func (s *SQLStore) Revocations(ctx context.Context, after Revocation, limit int)
 		for rows.Next() {
 			var r Revocation
 			var at int64
-			if err := rows.Scan(&r.SessionID, &at); err != nil {
+			if err := rows.Scan(&r.SessionID, &r.Reason, &at); err != nil {
 				return err
 			}
 			r.At = sqldb.Time(at)
@@ -257,6 +267,7 @@ func (s *SQLStore) Clean(ctx context.Context, before Retention, limit int) (tota
 	}{
 		{"CleanBootstrapKeys", before.BootstrapKeys}, {"CleanProofs", before.Proofs},
 		{"CleanRevocations", before.Revocations}, {"CleanSessions", before.Sessions},
+		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired},
 	} {
 		var n int64
 		err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"landline/internal/audit"
+	"landline/internal/sqldb"
 )
 
 // ErrProofSpent says that a proof of possession has been used before.
@@ -39,6 +40,26 @@ type Store interface {
 	// RestoreUntil is the end of the last declared window after a restore, zero when there was none.
 	RestoreUntil(ctx context.Context) (time.Time, error)
 
+	// IdentityBy finds the identity with this lookup and its user.
+	IdentityBy(ctx context.Context, lookup string) (Identity, User, error)
+
+	// IdentitiesOf lists a user's identities, oldest first, at most limit.
+	IdentitiesOf(ctx context.Context, userID string, limit int) ([]Identity, error)
+
+	// IdentitiesByEmail lists the identities with this address, verified or not, at most limit.
+	IdentitiesByEmail(ctx context.Context, emailLookup string, limit int) ([]Identity, error)
+
+	CredentialUse(ctx context.Context, id string) (CredentialUse, error)
+
+	// MergeOf finds where a user went; MergesInto lists who became part of one, the newest first.
+	MergeOf(ctx context.Context, from string) (UserMerge, error)
+	MergesInto(ctx context.Context, into string, limit int) ([]UserMerge, error)
+
+	// Conflicts lists a user's merge conflicts after the given id, at most limit.
+	Conflicts(ctx context.Context, userID, after string, limit int) ([]MergeConflict, error)
+
+	Challenge(ctx context.Context, id string) (Challenge, error)
+
 	// Clean removes what is no longer needed, at most limit rows of each kind,
 	// and returns how many rows it removed.
 	Clean(ctx context.Context, before Retention, limit int) (int64, error)
@@ -60,9 +81,11 @@ type Line struct {
 // LineKey selects a Line by the one field that is set.
 type LineKey struct{ ID, Thumbprint, BootstrapKey string }
 
-// Revocation is a session whose access tokens are refused from At on.
+// Revocation is a session, or a user with all its sessions, whose access tokens
+// are refused from At on.
 type Revocation struct {
-	SessionID string
+	SessionID string // or the id of a user
+	Reason    Reason
 	At        time.Time
 }
 
@@ -72,20 +95,49 @@ type Retention struct {
 	Proofs        time.Time // by their expiry
 	Revocations   time.Time // by their time
 	Sessions      time.Time // by their absolute end
+	Expired       time.Time // credential uses and challenges, by their expiry
 }
 
 // Change is a set of rows to write together. Each part but Seen and Audit is a
 // condition too.
 type Change struct {
-	Installation *Installation // new; neither its bootstrap key nor its public key is known
-	Proof        *Proof        // not spent before, else Apply returns ErrProofSpent
-	Seen         *Installation // app details and SeenAt of a known one
-	End          []Ending      // each session is active
-	Update       *Update       // the session is active and still has the number of Before
-	User         *User         // new; its installation has no other active anonymous user
-	Session      *Session      // new; its user has no other active session on its installation
-	Restore      *Window       // a declared window after a restore
+	Installation *Installation  // new; neither its bootstrap key nor its public key is known
+	Proof        *Proof         // not spent before, else Apply returns ErrProofSpent
+	Seen         *Installation  // app details and SeenAt of a known one
+	End          []Ending       // each session is active
+	Update       *Update        // the session is active and still has the number of Before
+	Promote      string         // the anonymous user with this id is active; it becomes an account
+	Merge        *UserMerge     // From is active and anonymous; its access tokens are refused from CreatedAt on
+	State        []StateChange  // each user has the state From
+	User         *User          // new; its installation has no other active anonymous user
+	Identity     *Identity      // new; nobody has its lookup
+	Used         *Identity      // a known one: address, Sealed and UsedAt
+	Unlink       *Identity      // the user has it
+	Reassign     *Reassign      // the session is active and of the user Before
+	Session      *Session       // new; its user has no other active session on its installation
+	Use          *CredentialUse // not spent before
+	Challenge    *Challenge     // still has this version; 0 = not there
+	Take         *Challenge     // still has this version; it is removed
+	Restore      *Window        // a declared window after a restore
 	Audit        []audit.Entry
+
+	// Within is called last with the change's transaction, for what other
+	// packages write with it: events, jobs, a merge's rows. It may be called more than once, of which one counts.
+	Within func(ctx context.Context, tx *sqldb.Tx) error
+}
+
+// Reassign makes a session go on as After.UserID, with its AuthTime, Methods and Formerly.
+type Reassign struct {
+	Before string // user id
+	After  Session
+}
+
+// StateChange moves a user from one state to another.
+type StateChange struct {
+	UserID   string
+	From, To UserState
+	At       time.Time
+	Deny     Reason // why its access tokens are refused from At on; "" = they are not
 }
 
 // Update is the outcome of a Decide that writes. When After is revoked, the revocation is recorded too.

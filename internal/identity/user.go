@@ -27,8 +27,10 @@ type User struct {
 	ID             string
 	Kind           UserKind
 	State          UserState
-	InstallationID string // of an anonymous user: where it was made; "" otherwise
+	InstallationID string // where an anonymous user was made; a promoted one keeps it; "" otherwise
 	CreatedAt      time.Time
+	MergedInto     string    // of a merged user: where it went
+	StateAt        time.Time // when State last changed; zero = never
 }
 
 // refusal is why a user in this state can have no session, "" when it can.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -46,6 +47,8 @@ type Deps struct {
 	Queue       *queue.Queue
 	Keys        *secret.Ring
 	Audit       *audit.Log
+	People      *People // register in Build what becomes of a user's rows
+	Events      Events  // to the team's own services
 	Limits      *limit.Shared
 	Clock       clock.Clock
 	Log         *slog.Logger
@@ -182,6 +185,13 @@ type Principal struct {
 	Anonymous      bool // the user has no identity yet
 	AuthTime       time.Time
 	ExpiresAt      time.Time // of the access token
+	Formerly       []string  // users who became part of UserID on this installation, the newest first: what was written as one of them is UserID's
+}
+
+// Is reports whether user is p's user or one of those that became part of it on
+// this installation.
+func (p *Principal) Is(user string) bool {
+	return user == p.UserID || slices.Contains(p.Formerly, user)
 }
 
 // Client is what the Landline-Client header says of the app; all are "" or 0 when absent.

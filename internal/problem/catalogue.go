@@ -49,6 +49,10 @@ const (
 	APIKeyMissing             Code = "api_key_missing"
 	APIKeyInvalid             Code = "api_key_invalid"
 	InstallationProofInvalid  Code = "installation_proof_invalid"
+	ReauthenticationRequired  Code = "insufficient_user_authentication"
+	CredentialInvalid         Code = "credential_invalid"
+	CredentialUsed            Code = "credential_used"
+	AccountLocked             Code = "account_locked"
 	AccountRequired           Code = "account_required"
 	Forbidden                 Code = "forbidden"
 	AppVersionUnsupported     Code = "app_version_unsupported"
@@ -60,6 +64,9 @@ const (
 	IdempotencyOutcomeUnknown Code = "idempotency_outcome_unknown"
 	IdentityInUse             Code = "identity_in_use"
 	AccountExistsElsewhere    Code = "account_exists_other_provider"
+	LastIdentity              Code = "last_identity"
+	TooManyAccounts           Code = "too_many_accounts"
+	TooManyInstallations      Code = "too_many_installations"
 	Conflict                  Code = "conflict"
 	WrongUser                 Code = "wrong_user"
 	BodyTooLarge              Code = "body_too_large"
@@ -79,6 +86,7 @@ const (
 	Maintenance               Code = "maintenance"
 	Overloaded                Code = "overloaded"
 	StorageUnavailable        Code = "storage_unavailable"
+	ProviderUnavailable       Code = "provider_unavailable"
 	Draining                  Code = "draining"
 	RequestTimeout            Code = "request_timeout"
 	ConfigInvalid             Code = "config_invalid"
@@ -100,8 +108,12 @@ var Catalogue = []Kind{
 	{SessionRevoked, 401, Reauthenticate, "The session has ended.", "The user signed out, an operator ended the session, or a stolen refresh token was detected.", "Re-attach the installation or sign in again. Keep local data.", 0},
 	{AccountDeleted, 401, Reauthenticate, "The account has been deleted.", "The user or an operator deleted it.", "Remove the account from the device; register the installation anew.", 0},
 	{InstallationProofInvalid, 401, FixRequest, "The installation's credential does not verify.", "The proof has a wrong signature, audience or time, or names another key.", "Make a fresh proof; correct the device's clock by the Date header of this answer.", 0},
+	{ReauthenticationRequired, 401, Reauthenticate, "This needs a fresh sign-in.", "The call changes how the account is reached, and the user proved themselves too long ago, or with too weak a method; WWW-Authenticate says what is needed (RFC 9470).", "Let the user sign in again (POST /v1/auth/sign-in), then repeat the call with the new token.", 0},
 	{APIKeyMissing, 401, FixRequest, "This needs an API key.", "The feature is configured with api_key: required and the request has none.", "Send the key in the header that detail names. An operator makes keys with POST /admin/v1/api-keys.", 0},
 	{APIKeyInvalid, 401, FixRequest, "The API key is not valid.", "The key is not known, has been ended by an operator, or has expired; or the request has more than one.", "Ask the operator for a new key.", 0},
+	{CredentialInvalid, 403, Reauthenticate, "The credential is not accepted.", "The provider's token does not verify, the code is wrong or the password does not match; detail says no more than the caller may know.", "Ask the user, or the provider, for a new credential. The session that made the call stays as it is.", 0},
+	{CredentialUsed, 403, Reauthenticate, "The credential has been used before.", "Tokens and codes of providers are good for one sign-in. The installation that used it gets the same answer again until it signs out; another one never does.", "Ask the provider for a new one.", 0},
+	{AccountLocked, 403, ContactSupport, "The account is locked.", "An operator locked it, or the only provider it can be reached with withdrew its consent.", "Show the user how to reach support.", 0},
 	{AccountRequired, 403, Reauthenticate, "This needs a signed-in account.", "The user is anonymous and the feature is for accounts.", "Offer sign-in; anonymous data is carried over.", 0},
 	{Forbidden, 403, ContactSupport, "This is not allowed.", "The user or operator lacks the right.", "Ask for the right, or use another account.", 0},
 	{AppVersionUnsupported, 403, UpdateApp, "This version of the app is no longer supported.", "The app is older than the minimum version.", "Show the update screen with store_url.", 0},
@@ -113,6 +125,9 @@ var Catalogue = []Kind{
 	{IdempotencyOutcomeUnknown, 409, ContactSupport, "It is not known whether the first request with this key took effect.", "The first attempt was cut off after it may have reached the upstream, and the route is configured with unknown_outcome: conflict.", "Look up the result before trying again with a new key.", 0},
 	{IdentityInUse, 409, FixRequest, "This identity belongs to another account.", "The sign-in method is already linked elsewhere.", "Sign in with it instead of linking it.", 0},
 	{AccountExistsElsewhere, 409, FixRequest, "There is an account with another sign-in method.", "The e-mail address belongs to an account that signs in otherwise.", "Sign in with the existing method; this one is then attached.", 0},
+	{LastIdentity, 409, FixRequest, "This is the account's only way to sign in.", "Removing it would lock the user out.", "Link another way to sign in first, or delete the account.", 0},
+	{TooManyAccounts, 409, FixRequest, "Too many accounts are signed in on this installation.", "An installation carries at most 20.", "Sign one of them out.", 0},
+	{TooManyInstallations, 409, FixRequest, "The account is signed in on too many installations.", "An account has at most 20 sessions at a time; sessions lists them.", "Let the user end one of them.", 0},
 	{Conflict, 409, FixRequest, "The change conflicts with the current state.", "Another change came first, or a unique value is taken.", "Read the current state and decide again.", 0},
 	{WrongUser, 412, FixRequest, "This request was made for another user.", "Expect-User names another user than the token; nothing was executed.", "Keep the request queued for the user it was made for.", 0},
 	{BodyTooLarge, 413, FixRequest, "The request body is too large.", "The body exceeds the feature's limit.", "Send less, or use an upload.", 0},
@@ -131,6 +146,7 @@ var Catalogue = []Kind{
 	{Maintenance, 503, Retry, "This is under maintenance.", "An operator announced maintenance.", "Show the message; check again after Retry-After.", time.Minute},
 	{Overloaded, 503, Retry, "The server is overloaded.", "More requests than can be served in time; this one was turned away early.", "Wait for Retry-After with jitter.", time.Second},
 	{StorageUnavailable, 503, Retry, "The storage does not answer.", "The database is down, full or too slow; nothing was written.", "Retry after Retry-After; writes are safe to repeat with the same Idempotency-Key.", time.Second},
+	{ProviderUnavailable, 503, Retry, "The sign-in provider does not answer.", "The provider is down, or its keys cannot be read; nothing is accepted unverified.", "Try again after Retry-After with the same credential.", 5 * time.Second},
 	{Draining, 503, Retry, "This node is shutting down.", "The node is being replaced.", "Retry; another node answers.", time.Second},
 	{UpstreamTimeout, 504, Retry, "The service behind this feature did not answer in time.", "The upstream took longer than the feature's timeout.", "Retry; with an Idempotency-Key if it writes.", time.Second},
 	{RequestTimeout, 408, Retry, "The request did not arrive in time.", "The client sent its body too slowly.", "Retry on a better connection.", time.Second},

@@ -8,6 +8,9 @@ SELECT fingerprint, state, holder, fence, lease_until, expires_at, status, kept,
 FROM idempotency
 WHERE id = $1;
 
+-- name: Known
+SELECT expires_at FROM idempotency WHERE id = $1;
+
 -- name: TakeOver
 UPDATE idempotency
 SET subject = $1, fingerprint = $2, state = 0, holder = $3, fence = $4, lease_until = $5, expires_at = $6,

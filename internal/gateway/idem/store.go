@@ -33,6 +33,7 @@ var Queries = sqldb.MustParse(queriesSQL)
 var (
 	insertSQL   = Queries.Get("Insert")
 	getSQL      = Queries.Get("Get")
+	knownSQL    = Queries.Get("Known")
 	takeOverSQL = Queries.Get("TakeOver")
 	finishSQL   = Queries.Get("Finish")
 	releaseSQL  = Queries.Get("Release")
@@ -78,6 +79,7 @@ func New(db *sqldb.DB, clk clock.Clock, log *slog.Logger) *Store {
 // Request is an attempt that wants to execute.
 type Request struct {
 	Scope       string            // app, caller, method and route; the same for every attempt
+	Former      []string          // scopes of users who became part of the caller: a key that is known under one of them is meant
 	Key         string            // as the client chose it
 	Subject     string            // user that the answer is about, "" if none; see Erase
 	Fingerprint [sha256.Size]byte // of everything that makes two requests the same
@@ -119,7 +121,13 @@ func (s *Store) Begin(ctx context.Context, q Request) (Result, error) {
 	if q.Lease <= 0 || q.Keep < q.Lease {
 		return Result{}, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
 	}
-	a := attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q)}
+	a := attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q.Scope, q.Key)}
+	if len(q.Former) > 0 {
+		err := s.db.Read(ctx, func(ctx context.Context, r sqldb.Querier) error { return a.former(ctx, r, s.clk.Now()) })
+		if err != nil {
+			return Result{}, fmt.Errorf("look for a key of a former user: %w", err)
+		}
+	}
 	var res Result
 	err := s.all.write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		now := s.clk.Now() // after the wait for the transaction, so that the lease is whole
@@ -144,6 +152,25 @@ type attempt struct {
 	sole   bool
 	id     [sha256.Size]byte
 	holder string
+}
+
+// former makes the attempt go on under the scope of a former user where the key
+// is known there: the retry of a write that was first sent before the users merged.
+func (a *attempt) former(ctx context.Context, q sqldb.Querier, now time.Time) error {
+	for _, scope := range a.Former {
+		id := idOf(scope, a.Key)
+		var expires int64
+		err := q.QueryRowContext(ctx, knownSQL, id[:]).Scan(&expires)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+		case err != nil:
+			return err
+		case expires > sqldb.Millis(now):
+			a.id = id
+			return nil
+		}
+	}
+	return nil
 }
 
 // row is what the table knows of a key.

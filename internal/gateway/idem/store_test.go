@@ -442,3 +442,33 @@ func TestCallersThatShareATransaction(t *testing.T) {
 		}
 	})
 }
+
+// A write that was sent as a user who has since become part of another, and is
+// retried as the other, is the same write.
+func TestAFormerUsersKeyIsMeant(t *testing.T) {
+	each(t, func(t *testing.T, s *Store, clk *clock.Fake) {
+		first := request("k", "a")
+		must(t, s.Finish(t.Context(), begin(t, s, first, Execute).Lease, created))
+		retry := request("k", "a")
+		retry.Scope, retry.Subject, retry.Former = "app\nusr_2\nPOST /v1/trips", "usr_2", []string{"app\nusr_0\nPOST /v1/trips", first.Scope}
+		if res := begin(t, s, retry, Replay); res.Answer.Status != created.Status {
+			t.Errorf("answer %+v", res.Answer)
+		}
+		must(t, s.db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+			res, err := s.BeginTx(ctx, tx, retry)
+			if err == nil && res.Outcome != Replay {
+				t.Errorf("within a transaction: outcome %d", res.Outcome)
+			}
+			return err
+		}))
+		other := retry
+		other.Fingerprint = sha256.Sum256([]byte("b"))
+		begin(t, s, other, Reused)
+		fresh := retry
+		fresh.Key = "k2"
+		begin(t, s, fresh, Execute)
+		clk.Advance(25 * time.Hour) // forgotten: the caller's own scope from here on
+		begin(t, s, retry, Execute)
+		begin(t, s, request("k", "a"), Execute)
+	})
+}

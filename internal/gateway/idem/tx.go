@@ -25,8 +25,11 @@ func (s *Store) BeginTx(ctx context.Context, tx *sqldb.Tx, q Request) (Result, e
 	if q.Lease <= 0 || q.Keep < q.Lease {
 		return Result{}, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
 	}
-	a := attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q)}
+	a := attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q.Scope, q.Key)}
 	now := s.clk.Now()
+	if err := a.former(ctx, tx, now); err != nil {
+		return Result{}, fmt.Errorf("look for a key of a former user: %w", err)
+	}
 	for range 8 {
 		res, ok, err := a.begin(ctx, tx, now)
 		if err != nil {
@@ -67,11 +70,11 @@ func (a Answer) encode() (header, body []byte) {
 }
 
 // idOf is the row of a key in its scope.
-func idOf(q Request) (id [sha256.Size]byte) {
+func idOf(scope, key string) (id [sha256.Size]byte) {
 	h := sha256.New()
-	h.Write([]byte(q.Scope))
+	h.Write([]byte(scope))
 	h.Write([]byte{0})
-	h.Write([]byte(q.Key))
+	h.Write([]byte(key))
 	h.Sum(id[:0])
 	return id
 }

@@ -34,6 +34,14 @@ func Run(t *testing.T, open func(t *testing.T) identity.Store) {
 		"revocations come in order, page by page":  revocations,
 		"the last restore window counts":           window,
 		"cleaning removes what is old, in batches": clean,
+		"a user is promoted once":                  promotion,
+		"a user is merged once, into one account":  merging,
+		"nobody has another's identity":            identities,
+		"a session goes on as another user":        reassignment,
+		"a credential is used once":                credentials,
+		"one of two answers to a challenge wins":   challenges,
+		"what is written within belongs to it":     within,
+		"a state is left once":                     states,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, open(t)) })
 	}
@@ -217,7 +225,7 @@ func update(t *testing.T, s identity.Store) {
 	if g := must(s.Session(t.Context(), next.ID)); g.Session != revoked {
 		t.Errorf("Session = %+v, want %+v", g.Session, revoked)
 	}
-	if r := must(s.Revocations(t.Context(), identity.Revocation{}, 10)); !slices.Equal(r, []identity.Revocation{{SessionID: next.ID, At: at}}) {
+	if r := must(s.Revocations(t.Context(), identity.Revocation{}, 10)); !slices.Equal(r, []identity.Revocation{{SessionID: next.ID, Reason: identity.ReasonReused, At: at}}) {
 		t.Errorf("Revocations = %v", r)
 	}
 	apply(t, s, identity.Change{Update: &identity.Update{Before: next, After: next, At: at}}, false) // it has ended
@@ -306,7 +314,7 @@ func revocations(t *testing.T, s identity.Store) {
 		apply(t, s, c, true)
 		when := at.Add(time.Duration(i/3) * time.Second) // several at one time
 		apply(t, s, identity.Change{End: []identity.Ending{{SessionID: c.Session.ID, Reason: identity.ReasonOperator, At: when}}}, true)
-		want = append(want, identity.Revocation{SessionID: c.Session.ID, At: when})
+		want = append(want, identity.Revocation{SessionID: c.Session.ID, Reason: identity.ReasonOperator, At: when})
 	}
 	var got []identity.Revocation
 	for after := (identity.Revocation{}); ; after = got[len(got)-1] {

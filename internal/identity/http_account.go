@@ -1,0 +1,178 @@
+package identity
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"landline/internal/id"
+	"landline/internal/module"
+	"landline/internal/problem"
+)
+
+const maxCredential = 64 << 10 // bytes of a body with a credential
+
+// verifier turns what a client sent into a proven credential, or refuses it.
+type verifier interface {
+	verify(ctx context.Context, p *module.Principal, c CredentialWire) (Proven, error)
+}
+
+type signInInput struct{ Body signInBody }
+type linkInput struct{ Body linkBody }
+type unlinkInput struct{ Body unlinkBody }
+
+type conflictsInput struct {
+	Cursor string `query:"cursor" maxLength:"64"`
+	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"50"`
+}
+
+// output is an answer about the user named in Data-Subject.
+type output[T any] struct {
+	CacheControl string `header:"Cache-Control"`
+	DataSubject  string `header:"Data-Subject" doc:"The user that the answer is about."`
+	Body         T
+}
+
+func (s *Service) signInRoutes(api huma.API) {
+	op := func(method, path, id, summary string, security []map[string][]string) huma.Operation {
+		return huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, Tags: []string{"identity"}, Security: security,
+			MaxBodyBytes: maxCredential, Errors: []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusServiceUnavailable}}
+	}
+	signIn := op(http.MethodPost, "/v1/auth/sign-in", "sign-in", "Sign in, or make the anonymous user an account", module.SignedIn)
+	signIn.Description = "One call with one credential: when nobody has it, the installation's anonymous user becomes an account and keeps its id; when an account has it, the session becomes that account's and the anonymous user's data is carried over. Repeating it with the same credential from the same installation gets the same answer."
+	huma.Register(api, signIn, s.handleSignIn)
+	huma.Register(api, op(http.MethodPost, "/v1/auth/link", "link", "Add a way to sign in", module.Account), s.handleLink)
+	unlink := op(http.MethodPost, "/v1/auth/unlink", "unlink", "Remove a way to sign in", module.Account)
+	unlink.DefaultStatus = http.StatusNoContent
+	huma.Register(api, unlink, s.handleUnlink)
+	huma.Register(api, op(http.MethodGet, "/v1/me/merge-conflicts", "list-merge-conflicts", "List records that lost when users were merged", module.SignedIn), s.handleConflicts)
+}
+
+// verify has the credential checked by its provider.
+func (s *Service) verify(ctx context.Context, p *module.Principal, c CredentialWire) (Proven, error) {
+	v, ok := s.verifiers[c.Provider]
+	if !ok {
+		return Proven{}, invalid("provider", "is not offered by this server")
+	}
+	proven, err := v.verify(ctx, p, c)
+	if err == nil && proven.Profile.Name == "" {
+		proven.Profile.Name = c.Name
+	}
+	return proven, err
+}
+
+func (s *Service) handleSignIn(ctx context.Context, in *signInInput) (*output[signedInBody], error) {
+	p, err := principal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	proven, err := s.verify(ctx, p, in.Body.CredentialWire)
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.SignIn(ctx, p, proven)
+	if err != nil {
+		return nil, err
+	}
+	if in.Body.PendingLink != "" {
+		now := *p
+		now.UserID, now.SessionID, now.Anonymous, now.AuthTime = got.User.ID, got.Session.ID, false, got.Session.AuthTime
+		if err := s.attachPending(ctx, &now, in.Body.PendingLink); err != nil {
+			return nil, err
+		}
+	}
+	out := &output[signedInBody]{CacheControl: noStore, DataSubject: got.User.ID, Body: signedInBody{
+		User:    userWire{ID: got.User.ID, Kind: got.User.Kind, CreatedAt: got.User.CreatedAt},
+		Session: tokensWireOf(got.Session.ID, got.Tokens),
+	}}
+	if m := got.Merged; m != nil {
+		out.Body.Merged = &mergedWire{ID: m.ID, From: m.From, Into: m.Into, State: m.State, Records: m.Records, Conflicts: m.Conflicts}
+	}
+	return out, nil
+}
+
+func tokensWireOf(session string, t Tokens) tokensWire {
+	return tokensWire{ID: session, AccessToken: t.Access, TokenType: "Bearer", ExpiresIn: seconds(t.AccessFor),
+		RefreshToken: t.Refresh, RefreshExpiresIn: seconds(t.RefreshFor)}
+}
+
+func (s *Service) handleLink(ctx context.Context, in *linkInput) (*output[identityWire], error) {
+	p, err := principal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.fresh(p); err != nil { // before the credential is spent
+		return nil, err
+	}
+	proven, err := s.verify(ctx, p, in.Body.CredentialWire)
+	if err != nil {
+		return nil, err
+	}
+	i, err := s.Link(ctx, p, proven)
+	if err != nil {
+		return nil, err
+	}
+	wire, err := s.identityWireOf(ctx, i)
+	return &output[identityWire]{noStore, p.UserID, wire}, err
+}
+
+func (s *Service) handleUnlink(ctx context.Context, in *unlinkInput) (*emptyOutput, error) {
+	p, err := principal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if id.Check(prefixIdentity, in.Body.IdentityID) != nil {
+		return nil, invalid("identity_id", "is not the id of a way to sign in")
+	}
+	return &emptyOutput{CacheControl: noStore}, s.Unlink(ctx, p, in.Body.IdentityID)
+}
+
+func (s *Service) handleConflicts(ctx context.Context, in *conflictsInput) (*output[conflictsBody], error) {
+	p, err := principal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if in.Cursor != "" && id.Check(prefixConflict, in.Cursor) != nil {
+		return nil, problem.New(problem.InvalidRequest, "query.cursor: is not the cursor of an earlier page")
+	}
+	all, err := s.store.Conflicts(ctx, p.UserID, in.Cursor, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	body := conflictsBody{Data: make([]conflictWire, 0, len(all))}
+	for _, c := range all {
+		record, err := s.keys.Open(ctx, c.UserID, fieldConflict, c.Sealed)
+		if err != nil {
+			return nil, err
+		}
+		body.Data = append(body.Data, conflictWire{ID: c.ID, MergeID: c.MergeID, Collection: c.Collection, Key: c.Key, Record: json.RawMessage(record), CreatedAt: c.CreatedAt})
+	}
+	if len(all) == in.Limit {
+		body.Page.Next = &all[len(all)-1].ID
+	}
+	return &output[conflictsBody]{noStore, p.UserID, body}, nil
+}
+
+// identitiesOf lists how the account can be reached, with what is known of each.
+func (s *Service) identitiesOf(ctx context.Context, user string) ([]identityWire, error) {
+	all, err := s.store.IdentitiesOf(ctx, user, maxIdentities)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]identityWire, 0, len(all))
+	for _, i := range all {
+		wire, err := s.identityWireOf(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, wire)
+	}
+	return out, nil
+}
+
+func (s *Service) identityWireOf(ctx context.Context, i Identity) (identityWire, error) {
+	p, err := s.profile(ctx, i)
+	return identityWire{ID: i.ID, Provider: i.Provider, Email: p.Email, EmailVerified: i.EmailVerified, Name: p.Name, CreatedAt: i.CreatedAt, UsedAt: i.UsedAt}, err
+}

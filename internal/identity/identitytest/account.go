@@ -1,0 +1,201 @@
+package identitytest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"landline/internal/id"
+	"landline/internal/identity"
+	"landline/internal/sqldb"
+)
+
+func account(t *testing.T, s identity.Store) identity.User {
+	t.Helper()
+	u := identity.User{ID: id.New(id.User), Kind: identity.Account, State: identity.UserActive, CreatedAt: at}
+	apply(t, s, identity.Change{User: &u}, true)
+	return u
+}
+
+func way(user, lookup, email string) *identity.Identity {
+	return &identity.Identity{ID: id.New("idn"), UserID: user, Provider: "apple", Lookup: lookup, EmailLookup: email, EmailVerified: email != "",
+		Sealed: []byte{1, 2, 3}, CreatedAt: at, UsedAt: at}
+}
+
+func promotion(t *testing.T, s identity.Store) {
+	c := launch("k")
+	apply(t, s, c, true)
+	apply(t, s, identity.Change{Promote: c.User.ID, Identity: way(c.User.ID, "l", "")}, true)
+	apply(t, s, identity.Change{Promote: c.User.ID}, false)
+	want := *c.User
+	want.Kind = identity.Account
+	if got := must(s.User(t.Context(), want.ID)); got != want {
+		t.Errorf("User = %+v, want %+v", got, want)
+	}
+	if l := must(s.Line(t.Context(), identity.LineKey{ID: c.Installation.ID})); l.Anonymous.ID != "" {
+		t.Errorf("the installation still has the anonymous user %+v", l.Anonymous)
+	}
+	next := identity.User{ID: id.New(id.User), Kind: identity.Anonymous, State: identity.UserActive, InstallationID: c.Installation.ID, CreatedAt: at}
+	apply(t, s, identity.Change{User: &next}, true)
+}
+
+func merging(t *testing.T, s identity.Store) {
+	u := account(t, s)
+	c := launch("k")
+	apply(t, s, c, true)
+	m := identity.UserMerge{ID: id.New("mrg"), From: c.User.ID, Into: u.ID, InstallationID: c.Installation.ID, State: identity.MergeRunning, CreatedAt: at}
+	apply(t, s, identity.Change{Merge: &m}, true)
+	apply(t, s, identity.Change{Merge: &m}, false)
+	other := m
+	other.ID, other.Into = id.New("mrg"), id.New(id.User)
+	apply(t, s, identity.Change{Merge: &other}, false)
+	if got := must(s.MergeOf(t.Context(), c.User.ID)); got != m {
+		t.Errorf("MergeOf = %+v, want %+v", got, m)
+	}
+	if got := must(s.MergesInto(t.Context(), u.ID, 10)); !slices.Equal(got, []identity.UserMerge{m}) {
+		t.Errorf("MergesInto = %+v", got)
+	}
+	got := must(s.User(t.Context(), c.User.ID))
+	if got.State != identity.UserMerged || got.MergedInto != u.ID || !got.StateAt.Equal(at) {
+		t.Errorf("User = %+v", got)
+	}
+	want := []identity.Revocation{{SessionID: c.User.ID, Reason: identity.ReasonUserMerged, At: at}}
+	if r := must(s.Revocations(t.Context(), identity.Revocation{}, 10)); !slices.Equal(r, want) {
+		t.Errorf("Revocations = %v, want %v", r, want)
+	}
+	apply(t, s, identity.Change{Merge: &identity.UserMerge{ID: id.New("mrg"), From: u.ID, Into: c.User.ID, State: identity.MergeDone, CreatedAt: at}}, false) // an account
+	_, err := s.MergeOf(t.Context(), u.ID)
+	notFound(t, "MergeOf", err)
+}
+
+func identities(t *testing.T, s identity.Store) {
+	u, v := account(t, s), account(t, s)
+	first := way(u.ID, "l1", "e")
+	apply(t, s, identity.Change{Identity: first}, true)
+	apply(t, s, identity.Change{Identity: way(v.ID, "l1", "")}, false)
+	second := way(v.ID, "l2", "e")
+	apply(t, s, identity.Change{Identity: second}, true)
+
+	got, owner, err := s.IdentityBy(t.Context(), "l1")
+	if err != nil || owner != u || !same(got, *first) {
+		t.Errorf("IdentityBy = %+v, %+v, %v", got, owner, err)
+	}
+	_, _, err = s.IdentityBy(t.Context(), "l3")
+	notFound(t, "IdentityBy", err)
+	if all := must(s.IdentitiesByEmail(t.Context(), "e", 10)); len(all) != 2 {
+		t.Errorf("IdentitiesByEmail = %+v", all)
+	}
+	used := *first
+	used.EmailLookup, used.EmailVerified, used.Sealed, used.UsedAt = "", false, []byte{9}, at.Add(time.Hour)
+	apply(t, s, identity.Change{Used: &used}, true)
+	if all := must(s.IdentitiesOf(t.Context(), u.ID, 10)); len(all) != 1 || !same(all[0], used) {
+		t.Errorf("IdentitiesOf = %+v, want %+v", all, used)
+	}
+	foreign := used
+	foreign.UserID = v.ID
+	apply(t, s, identity.Change{Unlink: &foreign}, false)
+	apply(t, s, identity.Change{Unlink: &used}, true)
+	apply(t, s, identity.Change{Unlink: &used}, false)
+	apply(t, s, identity.Change{Identity: way(v.ID, "l1", "")}, true) // free again
+}
+
+func same(a, b identity.Identity) bool {
+	sealed := slices.Equal(a.Sealed, b.Sealed)
+	a.Sealed, b.Sealed = nil, nil
+	return sealed && a.ID == b.ID && a.UserID == b.UserID && a.Provider == b.Provider && a.Lookup == b.Lookup && a.EmailLookup == b.EmailLookup &&
+		a.EmailVerified == b.EmailVerified && a.CreatedAt.Equal(b.CreatedAt) && a.UsedAt.Equal(b.UsedAt)
+}
+
+func reassignment(t *testing.T, s identity.Store) {
+	u := account(t, s)
+	c := launch("k")
+	apply(t, s, c, true)
+	after := *c.Session
+	after.UserID, after.Formerly, after.AuthTime, after.Methods = u.ID, c.User.ID, at.Add(time.Minute), "fed"
+	apply(t, s, identity.Change{Reassign: &identity.Reassign{Before: c.User.ID, After: after}}, true)
+	apply(t, s, identity.Change{Reassign: &identity.Reassign{Before: c.User.ID, After: after}}, false)
+	if g := must(s.Session(t.Context(), after.ID)); g.Session != after || g.User != u {
+		t.Errorf("Session = %+v, want %+v", g, after)
+	}
+}
+
+func credentials(t *testing.T, s identity.Store) {
+	use := identity.CredentialUse{ID: "c", InstallationID: "ins_1", UserID: "usr_1", MergedFrom: "usr_2", ExpiresAt: at}
+	apply(t, s, identity.Change{Use: &use}, true)
+	apply(t, s, identity.Change{Use: &identity.CredentialUse{ID: "c", InstallationID: "ins_2", UserID: "usr_3", ExpiresAt: at}}, false)
+	if got := must(s.CredentialUse(t.Context(), "c")); got != use {
+		t.Errorf("CredentialUse = %+v, want %+v", got, use)
+	}
+	if n := must(s.Clean(t.Context(), identity.Retention{Expired: at.Add(time.Second)}, 10)); n != 1 {
+		t.Errorf("Clean removed %d", n)
+	}
+	_, err := s.CredentialUse(t.Context(), "c")
+	notFound(t, "CredentialUse", err)
+}
+
+func challenges(t *testing.T, s identity.Store) {
+	c := identity.Challenge{ID: "c", Kind: "code", State: []byte("one"), ExpiresAt: at}
+	apply(t, s, identity.Change{Challenge: &c}, true)
+	apply(t, s, identity.Change{Challenge: &c}, false) // there is one
+	c.Version = 1
+	if got := must(s.Challenge(t.Context(), "c")); string(got.State) != "one" || got.Version != 1 || got.Kind != "code" || !got.ExpiresAt.Equal(at) {
+		t.Errorf("Challenge = %+v", got)
+	}
+	const callers = 6
+	won := make([]bool, callers)
+	var wait sync.WaitGroup
+	for i := range callers {
+		wait.Go(func() {
+			next := c
+			next.State = []byte{byte(i)}
+			change := identity.Change{Challenge: &next}
+			if i%2 == 0 {
+				change = identity.Change{Take: &c}
+			}
+			won[i] = must(s.Apply(t.Context(), change))
+		})
+	}
+	wait.Wait()
+	n := 0
+	for _, w := range won {
+		if w {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d of %d callers changed the challenge", n, callers)
+	}
+}
+
+func within(t *testing.T, s identity.Store) {
+	boom := errors.New("boom")
+	u := identity.User{ID: id.New(id.User), Kind: identity.Account, State: identity.UserActive, CreatedAt: at}
+	_, err := s.Apply(t.Context(), identity.Change{User: &u, Within: func(context.Context, *sqldb.Tx) error { return boom }})
+	if !errors.Is(err, boom) {
+		t.Errorf("Apply: %v, want the error of Within", err)
+	}
+	_, err = s.User(t.Context(), u.ID)
+	notFound(t, "User", err)
+	called := false
+	apply(t, s, identity.Change{User: &u, Promote: "usr_none", Within: func(context.Context, *sqldb.Tx) error { called = true; return nil }}, false)
+	if called {
+		t.Error("Within was called although a condition does not hold")
+	}
+}
+
+func states(t *testing.T, s identity.Store) {
+	u := account(t, s)
+	lock := identity.Change{State: []identity.StateChange{{UserID: u.ID, From: identity.UserActive, To: identity.UserLocked, At: at, Deny: identity.ReasonAccountLocked}}}
+	apply(t, s, lock, true)
+	apply(t, s, lock, false)
+	if got := must(s.User(t.Context(), u.ID)); got.State != identity.UserLocked || !got.StateAt.Equal(at) {
+		t.Errorf("User = %+v", got)
+	}
+	want := []identity.Revocation{{SessionID: u.ID, Reason: identity.ReasonAccountLocked, At: at}}
+	if r := must(s.Revocations(t.Context(), identity.Revocation{}, 10)); !slices.Equal(r, want) {
+		t.Errorf("Revocations = %v, want %v", r, want)
+	}
+}

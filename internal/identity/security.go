@@ -1,0 +1,42 @@
+package identity
+
+import (
+	"context"
+	"time"
+
+	"landline/internal/bus"
+)
+
+// SecurityEvent is something that the owner of an account should hear of, on
+// another device than the one it happened on.
+type SecurityEvent struct {
+	Kind         SecurityKind `json:"kind"`
+	User         string       `json:"user"`
+	Session      string       `json:"session"`      // where it happened
+	Installation string       `json:"installation"` // where it happened
+	Provider     string       `json:"provider,omitempty"`
+	At           time.Time    `json:"at"`
+}
+
+// SecurityKind names a kind of SecurityEvent.
+type SecurityKind string
+
+// The kinds.
+const (
+	SecurityNewDevice SecurityKind = "new_device"     // an account signed in on an installation for the first time
+	SecurityReused    SecurityKind = "reuse_detected" // a stolen refresh token was used
+	SecurityLinked    SecurityKind = "identity_linked"
+	SecurityUnlinked  SecurityKind = "identity_unlinked"
+)
+
+// SecurityEvents is where they are published, for what reaches the user's other devices.
+var SecurityEvents = bus.Topic[SecurityEvent]{Name: "identity.security"}
+
+// tell publishes e, best effort: the audit log has it in any case.
+func (s *Service) tell(ctx context.Context, e SecurityEvent) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishLimit)
+	defer cancel()
+	if err := SecurityEvents.Publish(ctx, s.bus, e); err != nil {
+		s.log.WarnContext(ctx, "a security event could not be published", "kind", e.Kind, "user", e.User, "error", err)
+	}
+}

@@ -1,0 +1,547 @@
+package identity
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"landline/internal/audit"
+	"landline/internal/module"
+	"landline/internal/problem"
+	"landline/internal/sqldb"
+)
+
+// Bounds of one installation and one account (L30).
+const (
+	maxAccounts      = 20
+	maxInstallations = 20
+	maxIdentities    = 20 // of one account
+)
+
+// SignedIn is a granted sign-in.
+type SignedIn struct {
+	Move    Move
+	User    User
+	Session Session
+	Tokens  Tokens
+	Merged  *UserMerge // the anonymous user became part of User
+}
+
+// SignIn makes the session of p, or another one on its installation, the
+// session of whoever the credential proves (L2 to L5, L8 to L10, L13). It links
+// when nobody has the credential yet, and merges when somebody has.
+//
+// It may be repeated with the same credential from the same installation: the
+// answer is the same and nothing happens twice.
+func (s *Service) SignIn(ctx context.Context, p *module.Principal, proven Proven) (SignedIn, error) {
+	out, err := s.again(ctx, p, proven)
+	for i := 0; err == nil && out == nil; i++ {
+		if i == maxTries {
+			return SignedIn{}, problem.New(problem.StorageUnavailable, "the account is being changed by other requests").After(time.Second)
+		}
+		if out, err = s.signInOnce(ctx, p, proven); err == nil && out == nil { // somebody was faster, perhaps with this very credential
+			out, err = s.again(ctx, p, proven)
+		}
+	}
+	if err != nil {
+		return SignedIn{}, err
+	}
+	return *out, nil
+}
+
+// again answers the repeat of a sign-in, nil when there was none (L10).
+func (s *Service) again(ctx context.Context, p *module.Principal, proven Proven) (*SignedIn, error) {
+	if proven.UseID == "" {
+		return nil, nil
+	}
+	use, err := s.store.CredentialUse(ctx, proven.UseID)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	spent := problem.New(problem.CredentialUsed, "the credential has been used before; ask the provider for a new one")
+	if use.InstallationID != p.InstallationID {
+		return nil, spent
+	}
+	line, err := s.store.Line(ctx, LineKey{ID: p.InstallationID})
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range line.Active {
+		if g.User.ID != use.UserID || g.User.State != UserActive {
+			continue
+		}
+		out := &SignedIn{Move: MoveAgain, User: g.User, Session: g.Session}
+		if use.MergedFrom != "" {
+			m, err := s.store.MergeOf(ctx, use.MergedFrom)
+			if err != nil {
+				return nil, err
+			}
+			out.Merged = &m
+		}
+		out.Tokens, err = s.tokens(g, g.Session.Scope, s.now())
+		return out, err
+	}
+	return nil, spent // signed out since: the credential is not a way back in
+}
+
+// attempt is one try of a sign-in: what was read, and what is to be written.
+type attempt struct {
+	p        *module.Principal
+	proven   Proven
+	now      time.Time
+	line     Line
+	current  Grant    // the session of p
+	identity Identity // whose lookup the credential has; zero when nobody's
+	owner    User
+	change   Change
+	out      SignedIn
+	after    []Revocation
+}
+
+// signInOnce returns nil when what it read has changed before it could write.
+func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Proven) (*SignedIn, error) {
+	a, err := s.read(ctx, p, proven)
+	if err != nil {
+		return nil, err
+	}
+	facts := SignInFacts{Current: a.current.User, Owner: a.owner}
+	if a.owner.ID != "" {
+		if err := usable(a.owner); err != nil {
+			return nil, err
+		}
+		if facts.HasData, err = s.hasData(ctx, a.current.User); err != nil {
+			return nil, err
+		}
+	} else if facts.EmailTaken, err = s.emailTaken(ctx, proven); err != nil {
+		return nil, err
+	}
+	a.out.Move = DecideSignIn(facts)
+	if err := s.plan(ctx, a); err != nil {
+		return nil, err
+	}
+	done, err := s.store.Apply(ctx, a.change)
+	if err != nil || !done {
+		return nil, err
+	}
+	s.metrics.signIns.WithLabelValues(providerKind(proven.Provider), string(a.out.Move)).Inc()
+	s.revocations.announce(ctx, a.after...)
+	if a.newDevice() {
+		s.tell(ctx, SecurityEvent{Kind: SecurityNewDevice, User: a.out.User.ID, Session: a.out.Session.ID, Installation: p.InstallationID, Provider: proven.Provider, At: a.now})
+	}
+	if m := a.out.Merged; m != nil {
+		*m, err = s.store.MergeOf(ctx, m.From)
+		if err != nil {
+			return nil, err
+		}
+	}
+	a.out.Tokens, err = s.tokens(Grant{a.out.Session, a.out.User}, a.out.Session.Scope, a.now)
+	return &a.out, err
+}
+
+func (s *Service) read(ctx context.Context, p *module.Principal, proven Proven) (*attempt, error) {
+	a := &attempt{p: p, proven: proven, now: s.now()}
+	lookup, err := s.lookup(proven.Profile.Issuer, proven.Profile.Subject)
+	if err != nil {
+		return nil, err
+	}
+	if a.line, err = s.store.Line(ctx, LineKey{ID: p.InstallationID}); err != nil {
+		return nil, err
+	}
+	for _, g := range a.line.Active {
+		if g.Session.ID == p.SessionID {
+			a.current = g
+		}
+	}
+	if a.current.Session.ID == "" || a.current.User.State != UserActive {
+		return nil, sessionRevoked(p.Anonymous)
+	}
+	a.identity, a.owner, err = s.store.IdentityBy(ctx, lookup)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		a.identity, a.owner, err = Identity{Lookup: lookup}, User{}, nil
+	}
+	return a, err
+}
+
+// newDevice reports whether an account that was there before is now signed in
+// where it was not.
+func (a *attempt) newDevice() bool {
+	switch a.out.Move {
+	case MoveMerge, MoveSwitch, MoveAdd:
+		return sessionOf(a.line, a.out.User.ID).ID == ""
+	}
+	return false
+}
+
+// usable refuses an account that cannot sign in.
+func usable(u User) error {
+	switch u.State {
+	case UserActive:
+		return nil
+	case UserLocked:
+		return problem.New(problem.AccountLocked, "the account is locked").With("recoverable", recoverNot)
+	}
+	return problem.New(problem.AccountDeleted, "").With("recoverable", recoverInstallation)
+}
+
+// hasData reports whether u has anything to carry over: rows of a capability,
+// or rows of the team's own services, which are told of merges and alone know.
+func (s *Service) hasData(ctx context.Context, u User) (bool, error) {
+	if u.Kind != Anonymous {
+		return false, nil
+	}
+	if s.config.Merge.Always || s.events.Wants(EventMerged) {
+		return true, nil
+	}
+	for _, one := range s.people.All() {
+		if one.Count == nil {
+			continue
+		}
+		var n int64
+		err := s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) (err error) {
+			n, err = one.Count(ctx, q, u.ID)
+			return err
+		})
+		if err != nil {
+			return false, fmt.Errorf("identity: count %s: %w", one.Name, err)
+		}
+		if n > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// emailTaken is L8. Only addresses that both sides have verified say anything,
+// and they only ever lead to a question, never to a link.
+func (s *Service) emailTaken(ctx context.Context, proven Proven) (bool, error) {
+	if !proven.EmailVerified || proven.Profile.Email == "" || proven.Profile.PrivateEmail {
+		return false, nil
+	}
+	lookup, err := s.emailLookup(proven.Profile.Email)
+	if err != nil {
+		return false, err
+	}
+	all, err := s.store.IdentitiesByEmail(ctx, lookup, 10)
+	for _, i := range all {
+		if i.EmailVerified {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// plan fills a.change and a.out for the move.
+func (s *Service) plan(ctx context.Context, a *attempt) error {
+	var err error
+	switch a.out.Move {
+	case MoveExists:
+		return s.existsElsewhere(ctx, a)
+	case MovePromote:
+		err = s.planPromote(ctx, a)
+	case MoveMerge:
+		err = s.planMerge(ctx, a)
+	case MoveAgain:
+		a.out.User = a.owner
+		a.out.Session = proofOf(a.current.Session, a)
+		a.change.Reassign = &Reassign{Before: a.current.User.ID, After: a.out.Session}
+	default:
+		err = s.planBeside(ctx, a)
+	}
+	if err != nil {
+		return err
+	}
+	if a.identity.ID == "" {
+		err = s.addIdentity(ctx, a)
+	} else {
+		err = s.useIdentity(ctx, a)
+	}
+	if a.proven.UseID != "" {
+		a.change.Use = &CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, UserID: a.out.User.ID, ExpiresAt: a.proven.UseUntil}
+		if a.out.Merged != nil {
+			a.change.Use.MergedFrom = a.out.Merged.From
+		}
+	}
+	return err
+}
+
+// proofOf is session with the proof that was given now.
+func proofOf(session Session, a *attempt) Session {
+	session.AuthTime, session.Methods = a.now, a.proven.Methods
+	return session
+}
+
+// planPromote is L2: no row moves, every token stays good.
+func (s *Service) planPromote(ctx context.Context, a *attempt) error {
+	u := a.current.User
+	a.change.Promote = u.ID
+	u.Kind = Account
+	a.out.User, a.out.Session = u, proofOf(a.current.Session, a)
+	a.change.Reassign = &Reassign{Before: u.ID, After: a.out.Session}
+	a.change.Audit = append(a.change.Audit, userEntry(ctx, u.ID, "user.promote", u.ID, a.proven.Provider, nil))
+	s.within(a, func(ctx context.Context, tx *sqldb.Tx) error {
+		return s.events.Emit(ctx, tx, EventPromoted, u.ID, promotedEvent{User: u.ID, Installation: a.p.InstallationID})
+	})
+	return nil
+}
+
+// planMerge is L3: the session goes on as the account, so that even a client
+// that never gets the answer is the account after its next refresh.
+func (s *Service) planMerge(ctx context.Context, a *attempt) error {
+	from := a.current.User
+	if err := s.installationsLeft(ctx, a); err != nil {
+		return err
+	}
+	m := &UserMerge{ID: newID(prefixMerge), From: from.ID, Into: a.owner.ID, InstallationID: from.InstallationID, State: MergeRunning, CreatedAt: a.now}
+	a.out.User, a.out.Merged, a.change.Merge = a.owner, m, m
+	a.after = append(a.after, Revocation{SessionID: from.ID, Reason: ReasonUserMerged, At: a.now})
+	if there := sessionOf(a.line, a.owner.ID); there.ID != "" {
+		// The account is signed in here already: one of the two lines of tokens must end.
+		a.change.End = append(a.change.End, Ending{SessionID: a.current.Session.ID, Reason: ReasonUserMerged, At: a.now})
+		a.after = append(a.after, Revocation{SessionID: a.current.Session.ID, Reason: ReasonUserMerged, At: a.now})
+		a.out.Session = proofOf(there, a)
+		a.out.Session.Formerly = withFormer(there.Formerly, from.ID)
+		a.change.Reassign = &Reassign{Before: a.owner.ID, After: a.out.Session}
+	} else {
+		a.out.Session = proofOf(a.current.Session, a)
+		a.out.Session.UserID = a.owner.ID
+		a.out.Session.Formerly = withFormer(a.current.Session.Formerly, from.ID)
+		a.change.Reassign = &Reassign{Before: from.ID, After: a.out.Session}
+	}
+	a.change.Audit = append(a.change.Audit, userEntry(ctx, a.owner.ID, "user.merge", from.ID, a.proven.Provider, map[string]string{"into": a.owner.ID, "merge": m.ID}))
+	s.within(a, func(ctx context.Context, tx *sqldb.Tx) error { return s.beginMerge(ctx, tx, *m) })
+	return nil
+}
+
+// planBeside gives the account a session of its own on the installation. The
+// user who is there stays who they are.
+func (s *Service) planBeside(ctx context.Context, a *attempt) error {
+	u := a.owner
+	if a.out.Move == MoveCreate {
+		u = User{ID: newUser("", a.now).ID, Kind: Account, State: UserActive, CreatedAt: a.now}
+		a.change.User = &u
+		a.change.Audit = append(a.change.Audit, userEntry(ctx, u.ID, "user.create", u.ID, a.proven.Provider, nil))
+	} else if err := s.installationsLeft(ctx, a); err != nil {
+		return err
+	}
+	a.out.User = u
+	if there := sessionOf(a.line, u.ID); there.ID != "" {
+		a.out.Session = proofOf(there, a)
+		a.change.Reassign = &Reassign{Before: u.ID, After: a.out.Session}
+		return nil
+	}
+	accounts := 0
+	for _, g := range a.line.Active {
+		if g.User.Kind != Account {
+			continue
+		}
+		if accounts++; s.config.Accounts.One {
+			a.change.End = append(a.change.End, Ending{SessionID: g.Session.ID, Reason: ReasonReplaced, At: a.now})
+			a.after = append(a.after, Revocation{SessionID: g.Session.ID, Reason: ReasonReplaced, At: a.now})
+		}
+	}
+	if accounts >= maxAccounts && !s.config.Accounts.One {
+		return problem.New(problem.TooManyAccounts, "%d accounts are signed in on this installation; sign one out first", accounts)
+	}
+	session, err := s.beginSession(u, a.p.InstallationID, a.current.Session.ClientID, a.proven.Methods, a.now)
+	if err != nil {
+		return err
+	}
+	a.out.Session, a.change.Session = session, &session
+	a.change.Audit = append(a.change.Audit, userEntry(ctx, u.ID, "session.create", session.ID, a.proven.Provider, nil))
+	return nil
+}
+
+// installationsLeft bounds on how many installations an account is signed in.
+func (s *Service) installationsLeft(ctx context.Context, a *attempt) error {
+	if sessionOf(a.line, a.owner.ID).ID != "" {
+		return nil
+	}
+	all, err := s.store.SessionsOf(ctx, a.owner.ID, 500)
+	if err != nil {
+		return err
+	}
+	var there []string
+	for _, g := range all {
+		if g.Session.State == SessionActive && !a.now.After(g.Session.RefreshExpiresAt()) {
+			there = append(there, g.Session.ID)
+		}
+	}
+	if len(there) < maxInstallations {
+		return nil
+	}
+	return problem.New(problem.TooManyInstallations, "the account is signed in on %d installations; end one of its sessions first", len(there)).With("sessions", there)
+}
+
+func sessionOf(l Line, user string) Session {
+	for _, g := range l.Active {
+		if g.User.ID == user {
+			return g.Session
+		}
+	}
+	return Session{}
+}
+
+// existsElsewhere is L8. The credential is spent, so the answer carries what is
+// needed to attach it after the owner has signed in as before.
+func (s *Service) existsElsewhere(ctx context.Context, a *attempt) error {
+	pending, err := s.sealPending(ctx, a.p.InstallationID, a.proven, a.now)
+	if err != nil {
+		return err
+	}
+	return problem.New(problem.AccountExistsElsewhere, "an account with this address signs in otherwise; sign in to it and send pending_link, and this way to sign in is added to it").
+		With("pending_link", pending)
+}
+
+// addIdentity makes the credential a way into a.out.User.
+func (s *Service) addIdentity(ctx context.Context, a *attempt) error {
+	email, err := s.emailLookup(a.proven.Profile.Email)
+	if err != nil {
+		return err
+	}
+	i := Identity{ID: newID(prefixIdentity), UserID: a.out.User.ID, Provider: a.proven.Provider, Lookup: a.identity.Lookup,
+		EmailLookup: email, EmailVerified: a.proven.EmailVerified, CreatedAt: a.now, UsedAt: a.now}
+	a.change.Identity = &i
+	return s.seal(ctx, &i, a.proven.Profile)
+}
+
+// useIdentity writes down that it was used and what the provider says of the person now.
+func (s *Service) useIdentity(ctx context.Context, a *attempt) error {
+	i := a.identity
+	old, err := s.profile(ctx, i)
+	if err != nil {
+		return err
+	}
+	fresh := a.proven.Profile.orElse(old)
+	if i.EmailLookup, err = s.emailLookup(fresh.Email); err != nil {
+		return err
+	}
+	if a.proven.Profile.Email != "" {
+		i.EmailVerified = a.proven.EmailVerified
+	}
+	i.UsedAt = a.now
+	a.change.Used = &i
+	return s.seal(ctx, &i, fresh)
+}
+
+// orElse keeps what a provider tells at the first sign-in alone.
+func (p Profile) orElse(old Profile) Profile {
+	if p.Email == "" {
+		p.Email, p.PrivateEmail = old.Email, old.PrivateEmail
+	}
+	if p.Name == "" {
+		p.Name = old.Name
+	}
+	if p.Refresh == "" {
+		p.Refresh = old.Refresh
+	}
+	if p.Secret == nil {
+		p.Secret = old.Secret
+	}
+	return p
+}
+
+// within adds fn to what the change writes with its transaction.
+func (s *Service) within(a *attempt, fn func(context.Context, *sqldb.Tx) error) {
+	before := a.change.Within
+	a.change.Within = func(ctx context.Context, tx *sqldb.Tx) error {
+		if before != nil {
+			if err := before(ctx, tx); err != nil {
+				return err
+			}
+		}
+		return fn(ctx, tx)
+	}
+}
+
+// lookup is what an identity is found by.
+func (s *Service) lookup(issuer, subject string) (string, error) {
+	return s.blind("identity\x00" + issuer + "\x00" + subject)
+}
+
+// emailLookup is "" for no address.
+func (s *Service) emailLookup(address string) (string, error) {
+	if address == "" {
+		return "", nil
+	}
+	return s.blind("email\x00" + strings.ToLower(address))
+}
+
+func (s *Service) blind(message string) (string, error) {
+	sum, err := s.keys.BlindIndex(purposeLookup, []byte(message))
+	return base64.RawURLEncoding.EncodeToString(sum), err
+}
+
+const (
+	fieldProfile  = "identity.profile"
+	fieldConflict = "identity.merge_conflict"
+	fieldPending  = "identity.pending_link"
+)
+
+// seal puts p into i. It must not be called within a transaction.
+func (s *Service) seal(ctx context.Context, i *Identity, p Profile) error {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	i.Sealed, err = s.keys.Seal(ctx, i.UserID, fieldProfile, raw)
+	return err
+}
+
+// profile opens what is sealed in i.
+func (s *Service) profile(ctx context.Context, i Identity) (p Profile, err error) {
+	raw, err := s.keys.Open(ctx, i.UserID, fieldProfile, i.Sealed)
+	if err != nil {
+		return p, fmt.Errorf("identity %s: %w", i.ID, err)
+	}
+	return p, json.Unmarshal(raw, &p)
+}
+
+// pendingLink is a proven credential on its way to the account it belongs to.
+type pendingLink struct {
+	Proven  Proven `json:"proven"`
+	Expires int64  `json:"exp"` // Unix seconds
+}
+
+const pendingFor = 15 * time.Minute
+
+func (s *Service) sealPending(ctx context.Context, installation string, proven Proven, now time.Time) (string, error) {
+	raw, err := json.Marshal(pendingLink{proven, now.Add(pendingFor).Unix()})
+	if err != nil {
+		return "", err
+	}
+	sealed, err := s.keys.Seal(ctx, installation, fieldPending, raw)
+	return base64.RawURLEncoding.EncodeToString(sealed), err
+}
+
+// openPending returns the credential that an answer account_exists_other_provider carried.
+func (s *Service) openPending(ctx context.Context, installation, token string) (Proven, error) {
+	bad := invalid("pending_link", "is not one that this installation was given in the last 15 minutes")
+	sealed, err := decode64(token)
+	if err != nil {
+		return Proven{}, bad
+	}
+	raw, err := s.keys.Open(ctx, installation, fieldPending, sealed)
+	var p pendingLink
+	if err != nil || json.Unmarshal(raw, &p) != nil || s.now().Unix() >= p.Expires {
+		return Proven{}, bad
+	}
+	return p.Proven, nil
+}
+
+// userEntry records what a user did to an account.
+func userEntry(ctx context.Context, user, action, target, reason string, after any) audit.Entry {
+	return audit.Entry{Actor: audit.Actor{Type: audit.TypeUser, ID: user, IP: audit.ActorFrom(ctx).IP}, Action: action, Target: target, Reason: reason, After: after}
+}
+
+// providerKind bounds the values of a metric's label: oidc for oidc:<name>.
+func providerKind(provider string) string {
+	kind, _, _ := strings.Cut(provider, ":")
+	return kind
+}
