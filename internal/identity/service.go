@@ -52,7 +52,12 @@ type Service struct {
 	queue  *queue.Queue
 	bus    bus.Bus
 
+	life    lifeStore
+	audit   *audit.Log // to read
+	journal *erasureJournal
+
 	verifiers map[string]verifier // by provider
+	revokers  map[string]revoker  // by provider
 
 	limits       *limit.Shared
 	refreshLimit *limit.Policy // of one session
