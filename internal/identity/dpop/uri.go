@@ -38,8 +38,8 @@ func NormalizeURL(raw string) (normal string, ok bool) {
 		return "", false
 	}
 	host, port := strings.ToLower(u.Hostname()), u.Port()
-	if host == "" || strings.HasPrefix(host, ".") || strings.Contains(host, "%") {
-		return "", false
+	if host == "" || host[0] == '.' || strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789.-_:") != "" {
+		return "", false // an international name comes as A-labels
 	}
 	if port == "" || scheme == "https" && port == "443" || scheme == "http" && port == "80" {
 		if strings.Contains(host, ":") {
