@@ -181,6 +181,7 @@ func TestAndroidMutations(t *testing.T) {
 		"empty":          {"key_description", raw(func([]byte) []byte { return []byte{} })},
 		"trailing bytes": {"key_description", raw(func(b []byte) []byte { return append(b, 0) })},
 		"huge":           {"chain", raw(func([]byte) []byte { return make([]byte, attest.MaxCertificate) })},
+		"long":           {"key_description", raw(func([]byte) []byte { return make([]byte, 9000) })},
 		"a list":         {"key_description", raw(func([]byte) []byte { return []byte{0x30, 0} })},
 		"nested":         {"key_description", raw(func([]byte) []byte { return nestedDER(300) })},
 		"P-384 key":      {"key", func(d *attesttest.KeyDescription) { d.Key = must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)) }},
@@ -268,6 +269,25 @@ func underLeaf(w *world, sub *ecdsa.PrivateKey, authority bool) func(*attesttest
 		}
 		d.Chain = append([][]byte{issuer.Issue(template, &sub.PublicKey)}, chain...)
 	}
+}
+
+// Devices carry older certificates of the same root key, which have expired.
+func TestAndroidOlderRootCertificate(t *testing.T) {
+	w := newWorld(t)
+	data := w.clientData(t, attest.Attest)
+	_, chain := w.android.Attest(data)
+	older := &x509.Certificate{
+		SerialNumber: big.NewInt(77), Subject: w.android.Root.Certificate.Subject, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotBefore: now.AddDate(-10, 0, 0), NotAfter: now.AddDate(-1, 0, 0),
+	}
+	chain[3] = w.android.Root.Issue(older, &w.android.Root.Key.PublicKey)
+	if _, err := w.verifyChain(chain, data); err != nil {
+		t.Error(err)
+	}
+	// The same name and key, but nobody signed it with that key.
+	chain[3] = attesttest.NewCA("x", nil, now).Issue(older, &w.android.Root.Key.PublicKey)
+	_, err := w.verifyChain(chain, data)
+	refused(t, "not self-signed", "chain", err)
 }
 
 func TestAndroidRevocation(t *testing.T) {

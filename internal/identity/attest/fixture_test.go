@@ -7,7 +7,10 @@ import (
 
 	"landline/internal/identity/attest"
 	"landline/internal/identity/attest/attesttest"
+	"landline/internal/secret"
 )
+
+var _ attest.Keys = (*secret.Ring)(nil)
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 

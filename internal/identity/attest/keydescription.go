@@ -43,7 +43,7 @@ const (
 	tagOSPatch         = 706
 	tagApplicationID   = 709
 
-	maxKeyDescription = 16 << 10
+	maxKeyDescription = 8 << 10
 	maxAuthorizations = 128
 	maxPackages       = 32
 )

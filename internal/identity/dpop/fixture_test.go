@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"landline/internal/clock"
+	"landline/internal/secret"
 )
+
+var _ Keys = (*secret.Ring)(nil)
 
 // testKeys is a Keys of two versions.
 type testKeys struct{ current int }

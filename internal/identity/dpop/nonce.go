@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"encoding/binary"
 	"fmt"
-	"sync/atomic"
 	"time"
 )
 
@@ -25,13 +24,6 @@ type Nonces struct {
 	keys    Keys
 	purpose string
 	step    int64 // seconds
-	current atomic.Pointer[stepNonce]
-}
-
-type stepNonce struct {
-	step    int64
-	version int
-	text    string
 }
 
 // NewNonces uses the HMAC keys of purpose. step is rounded up to whole seconds; 0 = NonceStep.
@@ -52,18 +44,13 @@ func (n *Nonces) Current(now time.Time) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("dpop: make a nonce: %w", err)
 	}
-	if c := n.current.Load(); c != nil && c.step == step && c.version == version {
-		return c.text, nil
-	}
 	if version < 0 || version > 1<<30 || len(mac) < 16 {
 		return "", fmt.Errorf("dpop: make a nonce: key version %d or a MAC of %d bytes is out of range", version, len(mac))
 	}
 	raw := make([]byte, 0, nonceSize)
 	raw = binary.BigEndian.AppendUint64(raw, uint64(step))    // #nosec G115 -- only its bits matter
 	raw = binary.BigEndian.AppendUint32(raw, uint32(version)) // #nosec G115 -- checked above
-	text := b64.EncodeToString(append(raw, mac[:16]...))
-	n.current.Store(&stepNonce{step: step, version: version, text: text})
-	return text, nil
+	return b64.EncodeToString(append(raw, mac[:16]...)), nil
 }
 
 // Check reports whether text is a nonce that was given recently enough, when it

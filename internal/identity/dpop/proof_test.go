@@ -158,8 +158,12 @@ func TestWrongProofs(t *testing.T) {
 	right := func() (map[string]any, map[string]any) {
 		return key.Header(), dpoptest.Claims("POST", testURL, testToken, "", testNow)
 	}
+	secretBytes, err := key.Private.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
 	private := maps.Clone(key.JWK)
-	private["d"] = b64.EncodeToString(key.Private.D.FillBytes(make([]byte, 32)))
+	private["d"] = b64.EncodeToString(secretBytes)
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)

@@ -99,7 +99,7 @@ func normalizeEscapes(path string) (string, bool) {
 			return "", false
 		}
 		i += 2
-		switch c := byte(high<<4 | low); {
+		switch c := byte(high<<4 | low); { // #nosec G115 -- two hex digits
 		case c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~':
 			out = append(out, c)
 		default:
