@@ -106,6 +106,19 @@ func TestConfigFaults(t *testing.T) {
 	}
 }
 
+func TestConfigIsDocumented(t *testing.T) {
+	s := section{DeviceProof: attest.DefaultConfig()}
+	var page strings.Builder
+	if err := config.Reference(&page, []config.Section{{Key: "identity", Ptr: &s, Doc: "…"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"apple.team_id", "apple.environment", "play.decryption_key", "play.max_age", "android_key.revocation_file"} {
+		if !strings.Contains(page.String(), "`identity.device_proof."+key+"`") {
+			t.Errorf("%s is not documented:\n%s", key, page.String())
+		}
+	}
+}
+
 // No key shows in what is printed.
 func TestConfigHidesTheKey(t *testing.T) {
 	c := attesttest.NewPlay(pkg).Config()

@@ -303,3 +303,15 @@ func TestErrorsQuoteNothing(t *testing.T) {
 		t.Errorf("quotes what was sent: %s", texts[i])
 	}
 }
+
+// Without other roots only Apple's and Google's own are trusted.
+func TestBuiltInRoots(t *testing.T) {
+	w := newWorld(t, func(w *world) { w.options.AppleRoots, w.options.GoogleRoots = nil, nil })
+	data := w.clientData(t, attest.Attest)
+	_, id, object := w.apple.Attest(app, data)
+	_, err := w.verifier.Verify(attest.Evidence{Kind: attest.AppAttest, KeyID: id, Object: object, ClientData: data}, w.want, now)
+	refused(t, "another Apple", "x5c", err)
+	_, chain := w.android.Attest(data)
+	_, err = w.verifyChain(chain, data)
+	refused(t, "another Google", "chain", err)
+}

@@ -9,10 +9,14 @@ import (
 	"time"
 
 	"landline/internal/clock"
+	"landline/internal/kv"
 	"landline/internal/secret"
 )
 
-var _ Keys = (*secret.Ring)(nil)
+var (
+	_ Keys   = (*secret.Ring)(nil)
+	_ Setter = kv.Store(nil)
+)
 
 // testKeys is a Keys of two versions.
 type testKeys struct{ current int }

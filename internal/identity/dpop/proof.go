@@ -244,7 +244,7 @@ func (c *claims) check(r Request) error {
 		return fmt.Errorf("dpop: the URL of the request is not absolute; the server's public URL is wrong")
 	}
 	if got, ok := NormalizeURL(c.URL); !ok || got != want {
-		return invalid("its htu is not the URL of the request, which is " + want)
+		return invalid("its htu is not the URL of the request, which is one of " + origin(want))
 	}
 	if r.AccessToken == "" {
 		return nil
@@ -256,6 +256,13 @@ func (c *claims) check(r Request) error {
 		return invalid("its ath is not the hash of the access token that came with it")
 	}
 	return nil
+}
+
+// origin is scheme and authority of a normal URL: what a wrong proxy gets wrong,
+// and nothing that the client sent.
+func origin(normal string) string {
+	i := strings.Index(normal, "://") + len("://")
+	return normal[:i+strings.IndexByte(normal[i:], '/')]
 }
 
 // checkTime takes the time from the nonce when there is one, else from iat.

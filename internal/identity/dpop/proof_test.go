@@ -321,6 +321,14 @@ func TestServerWithoutPublicURL(t *testing.T) {
 	}
 }
 
+func TestWrongURLNamesTheOrigin(t *testing.T) {
+	v := newVerifier(t, Options{})
+	_, err := v.Verify(Request{Fields: []string{dpoptest.New().Proof("POST", "http://10.0.0.5:8080/v1/trips", "", "", testNow)}, Method: "POST", URL: testURL})
+	if err == nil || !strings.HasSuffix(err.Error(), "one of https://api.example.com") {
+		t.Error(err)
+	}
+}
+
 func TestErrorsMatchByCode(t *testing.T) {
 	err := error(invalid("x"))
 	if !errors.Is(err, &Error{Code: InvalidProof}) || errors.Is(err, &Error{Code: UseNonce}) {

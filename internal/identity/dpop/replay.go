@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"landline/internal/clock"
-	"landline/internal/kv"
 )
 
 // ReplayStore remembers which proofs were used.
@@ -131,8 +130,6 @@ func (r *ReplayCache) Len() int {
 type Setter interface {
 	SetNX(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error)
 }
-
-var _ Setter = kv.Store(nil)
 
 // Shared is a ReplayStore of all nodes: Redis or Valkey behind kv.
 type Shared struct {
