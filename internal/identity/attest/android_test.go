@@ -7,10 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/base64"
-	"encoding/pem"
 	"math/big"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -314,30 +311,5 @@ func TestAndroidRevocation(t *testing.T) {
 		if _, err := attest.ParseRevocations([]byte(bad)); err == nil {
 			t.Errorf("%q is a list", bad)
 		}
-	}
-}
-
-// A chain of a phone of 2026, up to Google's own root.
-func TestAndroidRealDevice(t *testing.T) {
-	var chain [][]byte
-	for block, rest := pem.Decode(must(os.ReadFile("testdata/android_key_chain.pem"))); block != nil; block, rest = pem.Decode(rest) {
-		chain = append(chain, block.Bytes)
-	}
-	challenge := []byte(`{"type":"RegisterTeeDevice","issued_at":1779876890,"nonce":"1111"}`)
-	at := time.Unix(1779876890, 0)
-	config := attest.AndroidKeyConfig{Packages: []string{"com.chainlessandroid.app"}, CertificateDigests: []string{"FA:C6:17:45:DC:09:03:78:6F:B9:ED:E6:2A:96:2B:39:9F:73:48:F0:BB:6F:89:9B:83:32:66:75:91:03:3B:9C"}}
-	v, err := attest.AndroidVerify(config, chain, challenge, at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v.Level != attest.LevelHardware || v.Signals.OSVersion != 140000 || v.Signals.OSPatch != 202409 || v.Signals.VersionCode != 472 || v.Signals.SecurityLevel != "trusted_environment" || !v.Signals.Locked {
-		t.Errorf("%+v", v)
-	}
-	if _, err := attest.AndroidVerify(config, chain, challenge, at.AddDate(1, 0, 0)); err == nil {
-		t.Error("a remotely provisioned certificate is good a year later")
-	}
-	config.CertificateDigests = []string{base64.RawURLEncoding.EncodeToString(make([]byte, 32))}
-	if v, err := attest.AndroidVerify(config, chain, challenge, at); err != nil || v.Level != attest.LevelNone {
-		t.Errorf("signed by another: %+v, %v", v, err)
 	}
 }

@@ -98,7 +98,7 @@ func FuzzAssertion(f *testing.F) {
 	})
 }
 
-// pointOf is some point on P-256: that of Google's phone.
+// pointOf is some point on P-256: that of a made chain.
 func pointOf(f *testing.F) []byte {
 	f.Helper()
 	block, _ := pem.Decode(read(f, "android_key_chain.pem"))
@@ -165,7 +165,7 @@ func FuzzKeyDescription(f *testing.F) {
 	}
 	f.Add([]byte{0x30, 0})
 	f.Add(bytes.Repeat([]byte{0x30, 0x80}, 500))
-	a := &android{packages: []string{"com.chainlessandroid.app"}}
+	a := &android{packages: []string{"com.example.flights"}}
 	f.Fuzz(func(t *testing.T, der []byte) {
 		d, err := parseKeyDescription(der)
 		if err != nil {
@@ -192,7 +192,7 @@ func FuzzChain(f *testing.F) {
 		first, second = second, block.Bytes
 		f.Add(first, second)
 	}
-	a := &android{packages: []string{"com.chainlessandroid.app"}, roots: pinned(googleRootPEM, googleCA1PEM)}
+	a := &android{packages: []string{"com.example.flights"}, roots: pinned(googleRootPEM, googleCA1PEM)}
 	f.Fuzz(func(t *testing.T, one, two []byte) {
 		v, err := a.verify([][]byte{one, two}, hash, time.Unix(1779876890, 0))
 		if e, ok := err.(*Error); !ok || e.Kind != AndroidKey {
