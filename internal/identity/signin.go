@@ -112,7 +112,7 @@ func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Pr
 		return nil, err
 	}
 	if a.owner.State == UserDeleting && undo {
-		return nil, s.comeBack(ctx, a.owner.ID)
+		return nil, s.undoErasure(ctx, a.owner.ID, userEntry(ctx, a.owner.ID, "user.undelete", a.owner.ID, "", nil))
 	}
 	facts := SignInFacts{Current: a.current.User, Owner: a.owner}
 	if a.owner.ID != "" {
