@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"landline/internal/config"
+	"landline/internal/identity/attest"
 	"landline/internal/module"
 )
 
@@ -15,6 +16,9 @@ type Config struct {
 	Clients             map[string]ClientConfig `yaml:"clients" doc:"Further public OAuth clients beside app.id, by client id: builds that name themselves in Landline-Client (app=…) get sessions that only they can refresh."`
 	AuditInstallations  bool                    `yaml:"audit_installations" doc:"Write an audit entry for each new installation. Audit entries are made one after the other across all nodes; turn it off where thousands of installations come in a second."`
 	Merge               MergeConfig             `yaml:"merge" doc:"What happens when an anonymous user signs in to an account that is there already."`
+	DeviceProof         attest.Config           `yaml:"device_proof" doc:"Which proofs of app and device are accepted: see docs/reference/device-proof.md."`
+	DeviceMaxAge        config.Duration         `yaml:"device_proof_max_age" doc:"How long a device proof counts, 1h to 90d; then the installation's level is that of its key alone."`
+	FakeDevices         bool                    `yaml:"fake_device_proof" doc:"Accept the kind fake, which proves nothing. Only with profile: development."`
 	Deletion            DeletionConfig          `yaml:"deletion" doc:"Deletion of accounts."`
 	Accounts            AccountsConfig          `yaml:"accounts" doc:"Accounts on one installation."`
 	VerifiedTokens      int                     `yaml:"verified_tokens" doc:"How many verified access tokens a node remembers, so that their signatures are checked once, 1000 to 10000000; about 600 bytes each."`
@@ -58,6 +62,8 @@ func defaultConfig() Config {
 			Grace:    config.Duration(30 * time.Second),
 			Limit:    60,
 		},
+		DeviceProof:        attest.DefaultConfig(),
+		DeviceMaxAge:       config.Duration(7 * 24 * time.Hour),
 		Deletion:           DeletionConfig{Grace: config.Duration(14 * 24 * time.Hour)},
 		Merge:              MergeConfig{Policies: map[string]module.MergePolicy{}},
 		BootstrapKeyKeep:   config.Duration(7 * 24 * time.Hour),
@@ -74,6 +80,7 @@ func (c *Config) Check(v *config.Validator) {
 	within(v.At("refresh", "idle"), c.Refresh.Idle, day, 365*day)
 	within(v.At("refresh", "absolute"), c.Refresh.Absolute, day, 1095*day)
 	within(v.At("refresh", "grace"), c.Refresh.Grace, time.Second, 5*time.Minute)
+	within(v.At("device_proof_max_age"), c.DeviceMaxAge, time.Hour, 90*day)
 	within(v.At("deletion", "grace"), c.Deletion.Grace, 0, 30*day)
 	within(v.At("bootstrap_key_keep"), c.BootstrapKeyKeep, time.Hour, 30*day)
 	if c.Refresh.Limit < 5 || c.Refresh.Limit > 100_000 {

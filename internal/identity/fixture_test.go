@@ -187,6 +187,7 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	f.service.installationRoutes(api)
 	f.service.accountRoutes(api)
 	f.service.signInRoutes(api)
+	f.service.deviceRoutes(api)
 	f.service.adminRoutes(api)
 	f.people.Register(f.service.profileParticipant())
 	for _, h := range f.service.oauthHandlers() {

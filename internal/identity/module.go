@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"landline/internal/config"
+	"landline/internal/identity/attest"
 	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/secret"
@@ -21,6 +22,9 @@ var newInstallations = limit.Rate{Limit: 120, Window: time.Hour, Burst: 300}
 
 // signIns bounds how often one installation may try credentials.
 var signIns = limit.Rate{Limit: 60, Window: time.Hour, Burst: 20}
+
+// deviceProofs bounds how often one installation may have evidence verified.
+var deviceProofs = limit.Rate{Limit: 120, Window: time.Hour, Burst: 20}
 
 // ensureLimit bounds the making of keys when the capability is built.
 const ensureLimit = 30 * time.Second
@@ -54,6 +58,8 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 		Features: []module.Feature{
 			{Name: "installations", Owner: "landline", Priority: module.Critical, Routes: s.installationRoutes,
 				Limits: []module.Limit{{Key: "address", Rate: newInstallations}}},
+			{Name: "device-proof", Owner: "landline", Priority: module.Critical, Routes: s.deviceRoutes,
+				Limits: []module.Limit{{Key: "installation", Rate: deviceProofs}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
 			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes, Handlers: s.lifeHandlers()},
 			{Name: "sign-in", Owner: "landline", Priority: module.Critical, Routes: s.signInRoutes,
@@ -100,6 +106,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		{purposeInstallation, secret.HMAC, nil}, // for ever: the secret is an installation's only way back
 		{purposeBootstrap, secret.HMAC, nil},
 		{purposeLookup, secret.HMAC, nil},
+		{purposeDevice, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 	} {
 		if err := d.Keys.Ensure(ctx, k.purpose, k.alg, k.keep...); err != nil {
 			return nil, nil, fmt.Errorf("identity: %w", err)
@@ -109,6 +116,11 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 	if err != nil {
 		return nil, nil, fmt.Errorf("identity: %w", err)
 	}
+	challenges := attest.NewChallenges(d.Keys, purposeDevice)
+	device, err := attest.New(cfg.DeviceProof, attest.Options{Challenges: challenges, Fake: cfg.FakeDevices, Development: d.Development})
+	if err != nil {
+		return nil, nil, fmt.Errorf("identity.device_proof: %w", err)
+	}
 	m := newMetrics(d.Metrics)
 	access := accessTokens{keys: d.Keys, issuer: d.App.PublicURL, audience: d.App.ID, lifetime: cfg.AccessTokenLifetime.D()}
 	s := &Service{
@@ -116,6 +128,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		revocations: &revocations{deny: newDenySet(), store: store, bus: d.Bus, clock: d.Clock, log: d.Log, metrics: m, lifetime: lifetime},
 		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
 		db: d.DB, people: d.People, events: d.Events, queue: d.Queue, bus: d.Bus,
+		device: device, challenges: challenges,
 		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, audit: d.Audit, journal: newErasureJournal(d.DataDir),
 		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),

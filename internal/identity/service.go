@@ -11,6 +11,7 @@ import (
 	"landline/internal/audit"
 	"landline/internal/bus"
 	"landline/internal/clock"
+	"landline/internal/identity/attest"
 	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/problem"
@@ -26,6 +27,7 @@ const (
 	purposeRefresh      = "identity.refresh-token"
 	purposeInstallation = "identity.installation-secret"
 	purposeBootstrap    = "identity.bootstrap-key"
+	purposeDevice       = "identity.device-challenge"
 	purposeLookup       = "identity.lookup" // of identities and addresses: never rotated, or nobody is found again
 )
 
@@ -51,6 +53,9 @@ type Service struct {
 	events module.Events
 	queue  *queue.Queue
 	bus    bus.Bus
+
+	device     *attest.Verifier
+	challenges *attest.Challenges
 
 	life    lifeStore
 	audit   *audit.Log // to read
@@ -173,6 +178,7 @@ func (s *Service) create(ctx context.Context, r Registration, by LineKey, cloned
 	methods := methodSecret
 	if r.Proof != nil {
 		i.PublicKey, i.Thumbprint, methods = r.Proof.Key.JWK, r.Proof.Key.Thumbprint, methodKey
+		i.Device.Level = module.DeviceKey
 	} else {
 		var err error
 		if i.SecretVersion, _, err = s.keys.MAC(purposeInstallation, secretMessage(i.ID)); err != nil {
@@ -180,7 +186,7 @@ func (s *Service) create(ctx context.Context, r Registration, by LineKey, cloned
 		}
 	}
 	u := newUser(i.ID, now)
-	session, err := s.beginSession(u, i.ID, r.ClientID, methods, now)
+	session, err := s.beginSession(u, i, r.ClientID, methods, now)
 	if err != nil {
 		return Registered{}, false, err
 	}
@@ -275,7 +281,7 @@ func (s *Service) fill(ctx context.Context, c *Change, r Registration, line Line
 		methods = methodKey
 	}
 	var err error
-	if g.Session, err = s.beginSession(g.User, line.Installation.ID, r.ClientID, methods, now); err != nil {
+	if g.Session, err = s.beginSession(g.User, line.Installation, r.ClientID, methods, now); err != nil {
 		return g, err
 	}
 	c.Session = &g.Session
@@ -283,7 +289,7 @@ func (s *Service) fill(ctx context.Context, c *Change, r Registration, line Line
 	return g, nil
 }
 
-func (s *Service) beginSession(u User, installation, client, methods string, now time.Time) (Session, error) {
+func (s *Service) beginSession(u User, installation Installation, client, methods string, now time.Time) (Session, error) {
 	session := newSession(u, installation, client, methods, now, s.config.policy())
 	var err error
 	session.KeyVersion, _, err = s.keys.MAC(purposeRefresh, refreshMessage(session.ID, session.Current))

@@ -361,7 +361,7 @@ func (s *Service) planBeside(ctx context.Context, a *attempt) error {
 	if accounts >= maxAccounts && !s.config.Accounts.One {
 		return problem.New(problem.TooManyAccounts, "%d accounts are signed in on this installation; sign one out first", accounts)
 	}
-	session, err := s.beginSession(u, a.p.InstallationID, a.current.Session.ClientID, a.proven.Methods, a.now)
+	session, err := s.beginSession(u, a.line.Installation, a.current.Session.ClientID, a.proven.Methods, a.now)
 	if err != nil {
 		return err
 	}
