@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ const (
 	defaultFresh = time.Hour
 	renewEvery   = time.Minute     // for keys that are not known
 	firstBackoff = 2 * time.Second // after a failed fetch, doubled up to renewEvery
+	patience     = time.Second     // how long a fetch is waited for while an older document would do
 )
 
 // life is the time in which goroutines may be started.
@@ -59,6 +61,7 @@ type cached[T any] struct {
 	clock    clock.Clock
 	life     *life
 	maxStale time.Duration
+	patience time.Duration
 	fetch    func(context.Context) (T, time.Duration, error)
 
 	mu       sync.Mutex
@@ -87,7 +90,13 @@ func (c *cached[T]) get(ctx context.Context) (T, int, error) {
 		defer c.mu.Unlock()
 		return c.stale(now)
 	}
-	if err := c.join(ctx, now); err != nil {
+	wait := time.Duration(0)
+	if c.usable(now) {
+		if wait = c.patience; c.failures > 0 {
+			wait = -1 // it is known to be down
+		}
+	}
+	if err := c.join(ctx, now, wait); err != nil {
 		var none T
 		return none, 0, err
 	}
@@ -102,7 +111,7 @@ func (c *cached[T]) renew(ctx context.Context, version int) (T, error) {
 	c.mu.Lock()
 	now := c.clock.Now()
 	if c.version == version && (c.flight != nil || !now.Before(c.tried.Add(renewEvery))) {
-		if err := c.join(ctx, now); err != nil {
+		if err := c.join(ctx, now, 0); err != nil {
 			var none T
 			return none, err
 		}
@@ -115,19 +124,35 @@ func (c *cached[T]) renew(ctx context.Context, version int) (T, error) {
 	return c.value, nil
 }
 
-// join waits for a fetch that runs, or starts one. The lock is held before and
-// after, and not held when it returns an error.
-func (c *cached[T]) join(ctx context.Context, now time.Time) error {
+// join waits for a fetch that runs, or starts one: as long as it takes when wait
+// is 0, else for wait at most. The lock is held before and after, and not held when
+// it returns an error.
+func (c *cached[T]) join(ctx context.Context, now time.Time, wait time.Duration) error {
 	if c.flight == nil && !c.takeOff(now) {
+		if wait != 0 {
+			return nil
+		}
 		c.mu.Unlock()
 		return unavailable(nil, ReasonClosed, "the server is stopping")
+	}
+	if wait < 0 {
+		return nil
+	}
+	var enough <-chan time.Time
+	if wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		enough = timer.C
 	}
 	flight := c.flight
 	c.mu.Unlock()
 	select {
 	case <-flight:
+	case <-enough:
 	case <-ctx.Done():
-		return unavailable(ctx.Err(), ReasonUnreachable, "the provider did not answer in time")
+		if wait == 0 {
+			return unavailable(ctx.Err(), ReasonUnreachable, "the provider did not answer in time")
+		}
 	}
 	c.mu.Lock()
 	return nil
@@ -164,9 +189,13 @@ func (c *cached[T]) nextTry() time.Time {
 	return c.tried.Add(min(firstBackoff<<min(c.failures-1, 10), renewEvery))
 }
 
+func (c *cached[T]) usable(now time.Time) bool {
+	return c.version > 0 && now.Before(c.at.Add(c.maxStale))
+}
+
 // stale returns the value if it is not too old. The lock is held.
 func (c *cached[T]) stale(now time.Time) (T, int, error) {
-	if c.version > 0 && now.Before(c.at.Add(c.maxStale)) {
+	if c.usable(now) {
 		return c.value, c.version, nil
 	}
 	var none T
@@ -182,7 +211,8 @@ func (c *cached[T]) retryLater(now time.Time) error {
 }
 
 func asError(err error) *Error {
-	if e, ok := err.(*Error); ok {
+	var e *Error
+	if errors.As(err, &e) {
 		return e
 	}
 	return unavailable(err, ReasonUnreachable, "the provider cannot be asked")

@@ -168,7 +168,11 @@ func (k *caller) send(r *http.Request, limit int64) (a answer, err error) {
 	if err != nil {
 		return a, unreachable(r, err)
 	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
+	defer func() {
+		if closed := resp.Body.Close(); closed != nil && err == nil {
+			a, err = answer{}, unreachable(r, closed)
+		}
+	}()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case err != nil:

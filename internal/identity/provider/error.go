@@ -152,11 +152,7 @@ func misconfigured(cause error, reason Reason, format string, args ...any) *Erro
 
 // from returns err as an *Error of the provider.
 func (p *Provider) from(err error) *Error {
-	var e *Error
-	if !errors.As(err, &e) {
-		e = unavailable(err, ReasonUnreachable, "the provider cannot be asked")
-	}
-	c := *e
+	c := *asError(err)
 	c.Provider = p.name
 	return &c
 }

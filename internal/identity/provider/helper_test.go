@@ -156,3 +156,30 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// cacheFixture is one cache, for properties.
+type cacheFixture struct {
+	cache *cached[int]
+	clock *clock.Fake
+	life  *life
+	tries []time.Time
+}
+
+func newFixtureFor(rapidT interface{ Helper() }) *cacheFixture {
+	rapidT.Helper()
+	c := clock.NewFake(t0)
+	l := newLife()
+	return &cacheFixture{cache: &cached[int]{clock: c, life: l, maxStale: 24 * time.Hour, patience: time.Minute}, clock: c, life: l}
+}
+
+// settle waits for a fetch that nobody waited for.
+func (f *cacheFixture) settle() {
+	f.cache.mu.Lock()
+	flight := f.cache.flight
+	f.cache.mu.Unlock()
+	if flight != nil {
+		<-flight
+	}
+}
+
+func (f *cacheFixture) end() { f.life.end() }

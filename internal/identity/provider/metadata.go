@@ -116,5 +116,5 @@ func fetchKeys(ctx context.Context, k *caller, from source) (keySet, time.Durati
 }
 
 func cacheOf[T any](s *Set, fetch func(context.Context) (T, time.Duration, error)) *cached[T] {
-	return &cached[T]{clock: s.clock, life: s.life, maxStale: s.maxStale, fetch: fetch}
+	return &cached[T]{clock: s.clock, life: s.life, maxStale: s.maxStale, patience: patience, fetch: fetch}
 }
