@@ -76,7 +76,6 @@ type ExternalConfig struct {
 	EmailClaim         string          `yaml:"email_claim" doc:"The claim with the e-mail address. Empty: none is read." example:"email"`
 	EmailVerifiedClaim string          `yaml:"email_verified_claim" doc:"The claim that says whether the address was verified. Empty: it never was." example:"email_verified"`
 	MaxAge             config.Duration `yaml:"max_age" doc:"How long after it was issued (iat) a token opens an account, 1m to 24h."`
-	TrustedHosts       []string        `yaml:"trusted_hosts" doc:"Not needed for the host of jwks_url, which is trusted." max:"20"`
 }
 
 // Defaults implements config.Defaulter.
@@ -198,7 +197,6 @@ func (c *ExternalConfig) Check(v *config.Validator) {
 	}
 	checkTexts(v.At("audiences"), c.Audiences, 255)
 	checkTexts(v.At("types"), c.Types, 100)
-	checkHosts(v.At("trusted_hosts"), c.TrustedHosts)
 	switch {
 	case (c.JWKSURL == "") == (c.Keys == ""):
 		v.Fault("write one of them", "either jwks_url or keys says how its tokens are checked")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -132,7 +133,7 @@ func (p *Provider) readNotices(ctx context.Context, body []byte) ([]Notice, erro
 		return nil, err
 	}
 	for i := range notices {
-		p.complete(&notices[i], &c, o, clientID)
+		p.complete(&notices[i], i, &c, o, clientID)
 	}
 	return notices, nil
 }
@@ -161,7 +162,7 @@ func (p *Provider) checkNotice(c *noticeClaims) (string, error) {
 }
 
 // complete adds what all events of a token share.
-func (p *Provider) complete(n *Notice, c *noticeClaims, o *opened, clientID string) {
+func (p *Provider) complete(n *Notice, index int, c *noticeClaims, o *opened, clientID string) {
 	n.Provider, n.Issuer, n.ClientID, n.JTI = p.name, p.rules.issuers[0], clientID, c.ID
 	n.KeepUntil = c.IssuedAt.time().Add(noticeAge)
 	if n.At.IsZero() {
@@ -171,7 +172,7 @@ func (p *Provider) complete(n *Notice, c *noticeClaims, o *opened, clientID stri
 	if jti == "" {
 		jti = o.signed()
 	}
-	n.ReplayID = o.replayID(c.Issuer, "notice\x00"+n.Type+"\x00"+jti)
+	n.ReplayID = o.replayID(c.Issuer, "notice\x00"+strconv.Itoa(index)+"\x00"+n.Type+"\x00"+jti)
 	n.Detail = clipTo(n.Detail, maxNoticeDetail)
 	if !plausibleEmail(n.Email) {
 		n.Email = ""
@@ -220,15 +221,14 @@ func appleNotices(c *noticeClaims, _ []string) ([]Notice, error) {
 // eventTime reads seconds, or milliseconds as Apple really sends them; zero when
 // it is neither.
 func eventTime(raw json.RawMessage) time.Time {
-	var n numericDate
-	text := strings.Trim(string(raw), `"`)
-	if n.UnmarshalJSON([]byte(text)) != nil || !n.valid() {
+	f, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
+	switch {
+	case err != nil || !(f > 0 && f < 1<<50):
 		return time.Time{}
+	case f > 1e11:
+		return time.UnixMilli(int64(f)).UTC()
 	}
-	if n > 1e11 {
-		return time.UnixMilli(int64(n)).UTC()
-	}
-	return n.time()
+	return time.Unix(int64(f), 0).UTC()
 }
 
 // riscKinds are the last parts of event types of RISC and of OAuth events.

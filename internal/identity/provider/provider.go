@@ -296,7 +296,7 @@ func (s *Set) addExternal(name string, c ExternalConfig) error {
 		p.rules.types = append(p.rules.types, "")
 	}
 	if c.JWKSURL != "" {
-		p.call = newCaller(s.clients, []string{c.JWKSURL}, c.TrustedHosts)
+		p.call = newCaller(s.clients, []string{c.JWKSURL}, nil)
 		p.keys = s.keysOf(name, p.call, fixed{keys: c.JWKSURL})
 	} else {
 		set, err := parseStaticKeys(c.Keys)
