@@ -78,7 +78,7 @@ type cached[T any] struct {
 // get returns the document and its version.
 func (c *cached[T]) get(ctx context.Context) (T, int, error) {
 	c.mu.Lock()
-	now := c.clock.Now()
+	now := c.now()
 	if c.version > 0 && now.Before(c.until) {
 		defer c.mu.Unlock()
 		if now.After(c.at.Add(c.until.Sub(c.at)/2)) && c.flight == nil && !now.Before(c.nextTry()) {
@@ -104,12 +104,25 @@ func (c *cached[T]) get(ctx context.Context) (T, int, error) {
 	return c.stale(now)
 }
 
+// now is the time. A clock that was set back does not make the document younger:
+// it is fetched anew, and is good for maxStale from now at most.
+func (c *cached[T]) now() time.Time {
+	now := c.clock.Now()
+	if now.Before(c.tried) {
+		c.tried = time.Time{}
+	}
+	if now.Before(c.at) {
+		c.at, c.until = now, now
+	}
+	return now
+}
+
 // renew fetches the document unless it is newer than version, or the last try was
 // less than a minute ago. It returns what is known then, and the error of the last
 // fetch if that failed.
 func (c *cached[T]) renew(ctx context.Context, version int) (T, error) {
 	c.mu.Lock()
-	now := c.clock.Now()
+	now := c.now()
 	if c.version == version && (c.flight != nil || !now.Before(c.tried.Add(renewEvery))) {
 		if err := c.join(ctx, now, 0); err != nil {
 			var none T

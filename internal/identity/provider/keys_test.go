@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
 	"landline/internal/identity/provider/providertest"
@@ -173,6 +174,65 @@ func TestKeysAreFetchedBeforeTheyAreOld(t *testing.T) {
 	<-flight
 	if age, ok := keys.age(); age != 0 || !ok {
 		t.Errorf("the keys are %s old", age)
+	}
+}
+
+func TestAClockThatIsSetBack(t *testing.T) {
+	f := newFixture(t)
+	f.clock.Advance(1000 * time.Hour)
+	if err := f.get("oidc:acme").Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.clock.Advance(-1000 * time.Hour)
+	f.acme.Rotate()
+	if _, err := f.verify("oidc:acme", f.token()); err != nil {
+		t.Errorf("a new key is not seen until the clock is where it was: %v", err)
+	}
+	f.acme.Fail(providertest.Failure{Status: 503})
+	f.clock.Advance(24 * time.Hour)
+	_, err := f.verify("oidc:acme", f.token())
+	wants(t, "a day later", err, Unavailable, ReasonUnreachable)
+}
+
+// What is counted has the configuration's names and our reasons for labels.
+func TestMetrics(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	f := newFixture(t, func(_ *Config, o *Options) { o.Metrics = reg })
+	if _, err := f.verify("oidc:acme", f.token()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.verify("oidc:acme", "x")
+	wants(t, "x", err, Refused, ReasonMalformed)
+	f.acme.Fail(providertest.Failure{Status: 503})
+	f.clock.Advance(2 * time.Hour)
+	if _, err := f.verify("oidc:acme", f.token()); err != nil {
+		t.Fatal(err)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			name := family.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	for name, want := range map[string]float64{
+		"landline_identity_provider_tokens_total oidc:acme ok":                2,
+		"landline_identity_provider_tokens_total oidc:acme malformed":         1,
+		"landline_identity_provider_key_fetches_total oidc:acme ok":           1,
+		"landline_identity_provider_key_fetches_total oidc:acme unreachable":  1,
+		"landline_identity_provider_keys_fetched_timestamp_seconds oidc:acme": float64(t0.Unix()),
+		"landline_egress_requests_total identity_provider 2xx":                2,
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
 	}
 }
 
@@ -348,18 +408,8 @@ func TestCloseEndsFetches(t *testing.T) {
 		_, err := f.verify("oidc:acme", f.token())
 		result <- err
 	}()
-	keys := f.get("oidc:acme").keys.(*cached[keySet])
-	for f.acme.Calls(providertest.Discovery) == 0 { // until the call is there
-		keys.mu.Lock()
-		flight := keys.flight
-		keys.mu.Unlock()
-		if flight != nil {
-			select {
-			case <-flight:
-				t.Fatal("the fetch ended by itself")
-			default:
-			}
-		}
+	if err := f.acme.Await(t.Context(), providertest.Discovery, 1); err != nil {
+		t.Fatal(err)
 	}
 	f.Close()
 	wants(t, "while it closes", <-result, Unavailable, ReasonUnreachable)
@@ -386,20 +436,22 @@ func TestCacheKeepsItsPromises(t *testing.T) {
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			up = rapid.Bool().Draw(rt, "up")
 			f.clock.Advance(time.Duration(rapid.IntRange(0, 7200).Draw(rt, "seconds")) * time.Second)
+			known := !fetched.IsZero() && f.clock.Now().Sub(fetched) < f.cache.maxStale
+			renew := rapid.Bool().Draw(rt, "renew")
 			var err error
-			version := f.cache.version
-			if rapid.Bool().Draw(rt, "renew") {
-				_, err = f.cache.renew(context.Background(), version)
+			if renew {
+				_, err = f.cache.renew(context.Background(), f.cache.version)
 			} else {
 				_, _, err = f.cache.get(context.Background())
-				if age := f.clock.Now().Sub(fetched); err == nil && age >= f.cache.maxStale {
-					rt.Fatalf("keys of %s ago are used", age)
-				}
-				if err != nil && !fetched.IsZero() && f.clock.Now().Sub(fetched) < f.cache.maxStale {
-					rt.Fatalf("keys of %s ago are not used: %v", f.clock.Now().Sub(fetched), err)
-				}
 			}
 			f.settle()
+			fresh := fetched.Equal(f.clock.Now())
+			if !renew && err == nil && !known && !fresh {
+				rt.Fatalf("keys of %s ago are used", f.clock.Now().Sub(fetched))
+			}
+			if !renew && err != nil && known {
+				rt.Fatalf("keys of %s ago are not used: %v", f.clock.Now().Sub(fetched), err)
+			}
 			if up && err != nil && f.clock.Now().Sub(f.tries[len(f.tries)-1]) >= renewEvery {
 				rt.Fatalf("the provider is up, and was not asked: %v", err)
 			}

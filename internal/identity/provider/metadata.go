@@ -17,11 +17,11 @@ type metadata struct {
 // What Apple and Google publish. Both are stable and are trusted by name, so
 // sign-in needs no discovery and works behind an outgoing proxy.
 var (
-	appleMetadata = metadata{
+	appleMetadata = metadata{ // #nosec G101 -- addresses
 		authorize: "https://appleid.apple.com/auth/authorize", token: "https://appleid.apple.com/auth/token",
 		keys: "https://appleid.apple.com/auth/keys", revoke: "https://appleid.apple.com/auth/revoke",
 	}
-	googleMetadata = metadata{
+	googleMetadata = metadata{ // #nosec G101 -- addresses
 		authorize: "https://accounts.google.com/o/oauth2/v2/auth", token: "https://oauth2.googleapis.com/token",
 		keys: "https://www.googleapis.com/oauth2/v3/certs", revoke: "https://oauth2.googleapis.com/revoke",
 	}

@@ -434,9 +434,13 @@ func TestExternalAuthority(t *testing.T) {
 		token  string
 		reason Reason
 	}{
-		"an ID token":    {sign(nil, nil), ReasonType},
-		"a fraction":     {sign(map[string]any{"user_id": 47.5}, access), ReasonSubject},
-		"no subject":     {sign(map[string]any{"user_id": nil}, access), ReasonSubject},
+		"an ID token": {sign(nil, nil), ReasonType},
+		"a fraction":  {sign(map[string]any{"user_id": 47.5}, access), ReasonSubject},
+		"no subject":  {sign(map[string]any{"user_id": nil}, access), ReasonSubject},
+		"an unknown key": {func() string {
+			text := sign(nil, access)
+			return b64.EncodeToString([]byte(`{"alg":"ES256","typ":"at+jwt","kid":"other"}`)) + text[strings.IndexByte(text, '.'):]
+		}(), ReasonUnknownKey},
 		"too old":        {sign(map[string]any{"iat": t0.Add(-12 * time.Minute).Unix()}, access), ReasonTooOld},
 		"other audience": {sign(map[string]any{"aud": []string{"flights-api", "other"}}, access), ReasonAudience},
 	} {

@@ -74,6 +74,7 @@ type Issuer struct {
 	failures map[Endpoint]Failure
 	healed   chan struct{}
 	calls    map[Endpoint]int
+	called   chan struct{} // closed and made anew at every call
 	metadata map[string]any
 	user     map[string]any
 	denied   string
@@ -102,7 +103,7 @@ func StartAt(address string, c clock.Clock) (*Issuer, error) {
 	i := &Issuer{
 		url: "http://" + listener.Addr().String(), clock: c, done: make(chan struct{}),
 		clients: map[string]Client{}, codes: map[string]grant{}, failures: map[Endpoint]Failure{},
-		healed: make(chan struct{}), calls: map[Endpoint]int{}, metadata: map[string]any{},
+		healed: make(chan struct{}), calls: map[Endpoint]int{}, called: make(chan struct{}), metadata: map[string]any{},
 		user: map[string]any{"sub": "user-1", "email": "ada@example.com", "email_verified": true, "name": "Ada"},
 	}
 	i.Rotate()
@@ -190,6 +191,23 @@ func (i *Issuer) Calls(e Endpoint) int {
 	return i.calls[e]
 }
 
+// Await returns when an endpoint was called n times, or with the error of ctx.
+func (i *Issuer) Await(ctx context.Context, e Endpoint, n int) error {
+	for {
+		i.mu.Lock()
+		calls, called := i.calls[e], i.called
+		i.mu.Unlock()
+		if calls >= n {
+			return nil
+		}
+		select {
+		case <-called:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // Revoked returns the tokens that were revoked.
 func (i *Issuer) Revoked() []string {
 	i.mu.Lock()
@@ -201,6 +219,8 @@ func (i *Issuer) withFailures(e Endpoint, serve http.HandlerFunc) http.HandlerFu
 	return func(w http.ResponseWriter, r *http.Request) {
 		i.mu.Lock()
 		i.calls[e]++
+		close(i.called)
+		i.called = make(chan struct{})
 		f, healed := i.failures[e], i.healed
 		i.mu.Unlock()
 		if f.Hang {
