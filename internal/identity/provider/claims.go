@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
-	"log/slog"
 	"math"
 	"slices"
 	"strconv"
@@ -30,8 +29,8 @@ const (
 	maxMethods   = 16
 )
 
-// Claims are the verified facts of one sign-in. They are personal data: a log
-// gets provider and issuer alone.
+// Claims are the verified facts of one sign-in. They are personal data: printed
+// and logged they are provider and issuer alone.
 type Claims struct {
 	Provider      string    // "apple", "google", "oidc:acme", "external:acme"
 	Issuer        string    // canonical; (Issuer, Subject) is the identity
@@ -60,11 +59,6 @@ type Claims struct {
 	RefreshToken config.Secret
 
 	Raw json.RawMessage // the payload that was signed
-}
-
-// LogValue keeps personal data out of logs.
-func (c *Claims) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("provider", c.Provider), slog.String("issuer", c.Issuer))
 }
 
 // RealUser is Apple's real_user_status.

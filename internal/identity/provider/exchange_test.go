@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -187,7 +188,14 @@ func TestNothingSecretIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	claims.RefreshToken = config.Secret("canary-refresh")
-	f.Set.log.Info("signed in", "claims", claims, "refresh_token", claims.RefreshToken)
+	code := Code{Code: "canary-code", Verifier: "canary", Nonce: "canary", ClientID: "flights"}
+	for _, v := range []any{
+		claims, claims.RefreshToken, Token{IDToken: token, Nonce: "canary"}, code, Callback{Code: code, Name: "canary"},
+		Pending{State: "canary", Nonce: "canary", Verifier: "canary"}, Notice{Subject: "canary", Token: "canary", Email: "canary"},
+	} {
+		f.Set.log.Info("signed in", "value", v)
+		fmt.Fprintf(&told, "%v %+v %s\n", v, v, v)
+	}
 	for _, fail := range []providertest.Failure{{Status: 500}, {Status: 400, Body: []byte(token)}, {Body: []byte(`{"id_token":"` + token + `"}`)}, {Status: 302, Location: "https://canary.example/?code=canary-code"}, {ContentType: "text/html"}} {
 		f.acme.Fail(fail)
 		f.clock.Advance(f.maxStale)

@@ -26,7 +26,7 @@ const (
 	NoticeTokenRevoked     NoticeKind = "token_revoked"              // one is: see TokenAlg and Token
 	NoticeAccountDisabled  NoticeKind = "account_disabled"           // Detail hijacking, bulk-account or none
 	NoticeAccountEnabled   NoticeKind = "account_enabled"            // usable again
-	NoticeCredentialChange NoticeKind = "credential_change_required" // watch for suspicious activity #nosec G101 -- a name
+	NoticeCredentialChange NoticeKind = "credential_change_required" // #nosec G101 -- watch for suspicious activity
 	NoticeVerification     NoticeKind = "verification"               // a test; Detail is its state
 	NoticeUnknown          NoticeKind = "unknown"                    // see Type: to be stored, and answered 200
 )

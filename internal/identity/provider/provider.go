@@ -197,7 +197,7 @@ func (s *Set) addApple(c AppleConfig) error {
 			types: idTokenTypes, maxAge: idTokenAge, nonce: nonceApple, nonceNeeded: !c.NonceOptional,
 			subject: "sub", email: "email", emailVerified: "email_verified", apple: true,
 		},
-		client: client{id: c.ClientIDs[0], anyID: true, auth: "post", code: c.TeamID != ""},
+		client: client{id: first(c.ClientIDs), anyID: true, auth: "post", code: c.TeamID != ""},
 	}
 	s.standIn(p, c.StandIn, appleMetadata)
 	if c.TeamID != "" {
@@ -276,7 +276,7 @@ func (s *Set) addOIDC(name string, c OIDCConfig) {
 			algorithms: c.Algorithms, types: idTokenTypes, maxAge: idTokenAge, nonceNeeded: !c.NonceOptional,
 			subject: "sub", email: "email", emailVerified: "email_verified",
 		},
-		client: client{id: c.ClientIDs[0], auth: c.ClientAuth, code: true, secret: plain(c.ClientSecret)},
+		client: client{id: first(c.ClientIDs), auth: c.ClientAuth, code: true, secret: plain(c.ClientSecret)},
 	}
 	p.source = s.discover(p.call, wellKnown(c.Issuer), c.Issuer)
 	p.keys = s.keysOf(name, p.call, p.source)
@@ -307,6 +307,14 @@ func (s *Set) addExternal(name string, c ExternalConfig) error {
 	}
 	s.byName[name] = p
 	return nil
+}
+
+// first is "" of none: Config.Check does not let that pass.
+func first(ids []string) string {
+	if len(ids) == 0 {
+		return ""
+	}
+	return ids[0]
 }
 
 // plain is a secret that is sent as it is; nil when there is none.

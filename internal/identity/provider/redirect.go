@@ -76,6 +76,9 @@ func (p *Provider) authorize(endpoint string, pending Pending, b Begin) (string,
 	if p.formPost {
 		q.Set("response_mode", "form_post") // Apple demands it as soon as a scope is asked for
 	}
+	if p.client.google {
+		q.Set("access_type", "offline") // Google's way to ask for the refresh token that Revoke needs
+	}
 	for name, value := range map[string]string{"login_hint": b.LoginHint, "ui_locales": strings.Join(b.Locales, " "), "prompt": b.Prompt} {
 		if value != "" && len(value) <= 255 {
 			q.Set(name, value)

@@ -66,7 +66,7 @@ func TestSignInByRedirect(t *testing.T) {
 		q := u.Query()
 		if q.Get("response_type") != "code" || q.Get("code_challenge_method") != "S256" || q.Get("code_challenge") != challenge(pending.Verifier) || !validVerifier(pending.Verifier) ||
 			q.Get("state") != pending.State || len(pending.State) < 26 || q.Get("nonce") != pending.Nonce || len(pending.Nonce) < 26 || q.Get("login_hint") == "" || q.Get("ui_locales") != "pl en" ||
-			(q.Get("response_mode") == "form_post") != (name == "apple") || pending.FormPost != (name == "apple") {
+			(q.Get("access_type") == "offline") != (name == "google") || (q.Get("response_mode") == "form_post") != (name == "apple") || pending.FormPost != (name == "apple") {
 			t.Errorf("%s: %s, %+v", name, to, pending)
 		}
 		// It survives being stored.
