@@ -51,6 +51,20 @@ func TestCodesAreExchanged(t *testing.T) {
 	}
 }
 
+// Google wants to be told that there is no redirect_uri; others want nothing.
+func TestAnEmptyRedirectURI(t *testing.T) {
+	f := newFixture(t)
+	for name, issuer := range map[string]*providertest.Issuer{"google": f.google, "apple": f.apple} {
+		client := map[string]string{"google": googleWeb, "apple": bundleID}[name]
+		if _, err := f.get(name).Exchange(context.Background(), Code{Code: issuer.Code(client, "", "", map[string]any{"nonce": nonce}), Nonce: nonce}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if has := issuer.Form(providertest.Token).Has("redirect_uri"); has != (name == "google") {
+			t.Errorf("%s: redirect_uri sent: %t", name, has)
+		}
+	}
+}
+
 func TestClientAuthentication(t *testing.T) {
 	for name, c := range map[string]struct {
 		auth    string

@@ -192,6 +192,63 @@ func TestAClockThatIsSetBack(t *testing.T) {
 	f.clock.Advance(24 * time.Hour)
 	_, err := f.verify("oidc:acme", f.token())
 	wants(t, "a day later", err, Unavailable, ReasonUnreachable)
+
+	// Keys do not get younger by it.
+	down := newFixture(t)
+	down.clock.Advance(1000 * time.Hour)
+	if err := down.get("oidc:acme").Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	down.acme.Fail(providertest.Failure{Status: 503})
+	down.clock.Advance(-1000 * time.Hour)
+	if _, err := down.verify("oidc:acme", down.token()); err != nil {
+		t.Errorf("known keys, provider down: %v", err)
+	}
+	down.clock.Advance(24 * time.Hour)
+	_, err = down.verify("oidc:acme", down.token())
+	wants(t, "a day later", err, Unavailable, ReasonUnreachable)
+}
+
+// A provider that hangs holds nobody up for longer than patience, and nobody at
+// all once it is known to be down.
+func TestAProviderThatHangs(t *testing.T) {
+	f := newFixture(t)
+	keys := f.get("oidc:acme").keys.(*cached[keySet])
+	keys.patience = time.Millisecond
+	if _, err := f.verify("oidc:acme", f.token()); err != nil {
+		t.Fatal(err)
+	}
+	f.acme.Fail(providertest.Failure{Hang: true}, providertest.Keys)
+	f.clock.Advance(2 * time.Hour)
+	if _, err := f.verify("oidc:acme", f.token()); err != nil {
+		t.Fatal(err)
+	}
+	keys.mu.Lock()
+	flight := keys.flight
+	keys.failures, keys.patience = 1, time.Hour
+	keys.mu.Unlock()
+	if flight == nil {
+		t.Fatal("the caller waited until the fetch was over")
+	}
+	if _, err := f.verify("oidc:acme", f.token()); err != nil {
+		t.Fatal(err)
+	}
+	f.acme.Heal()
+	<-flight
+	if age, _ := keys.age(); age != 0 {
+		t.Errorf("the keys are %s old", age)
+	}
+}
+
+// What net/http says about a call that failed quotes the address.
+func TestErrorsHaveNoAddress(t *testing.T) {
+	c := newClients(time.Second, nil, nil)
+	defer c.close()
+	_, _, err := fetchKeys(t.Context(), newCaller(c, []string{"http://127.0.0.1:1"}, nil), fixed{keys: "http://127.0.0.1:1/canary"})
+	e := wants(t, "nobody listens", (&Provider{name: "x"}).from(err), Unavailable, ReasonUnreachable)
+	if strings.Contains(e.Error(), "canary") || e.Cause == nil {
+		t.Error(e)
+	}
 }
 
 // What is counted has the configuration's names and our reasons for labels.

@@ -310,6 +310,38 @@ func TestAMalleableSignatureIsTheSameToken(t *testing.T) {
 	}
 }
 
+// Base64url leaves bits over in a last character. A token that differs in them
+// alone would verify, and have another replay id.
+func TestATokenHasOneText(t *testing.T) {
+	f := newFixture(t)
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	seen := 0
+	for n := range 3 {
+		token := f.acme.IDToken("flights", map[string]any{"nonce": nonce, "pad": strings.Repeat("x", n)})
+		if _, err := f.verify("oidc:acme", token); err != nil {
+			t.Fatal(err)
+		}
+		parts := strings.Split(token, ".")
+		for i, part := range parts {
+			if len(part)%4 == 0 {
+				continue
+			}
+			other := append([]string{}, parts...)
+			last := strings.IndexByte(alphabet, part[len(part)-1])
+			other[i] = part[:len(part)-1] + alphabet[last|1:last|1+1]
+			if last&1 == 1 {
+				t.Fatalf("part %d of a right token has bits left over", i)
+			}
+			_, err := f.verify("oidc:acme", strings.Join(other, "."))
+			wants(t, "bits left over", err, Refused, ReasonMalformed)
+			seen++
+		}
+	}
+	if seen < 3 {
+		t.Fatalf("%d parts only had bits to spare", seen)
+	}
+}
+
 func TestNonceRules(t *testing.T) {
 	optional := func(c *Config, _ *Options) {
 		c.Apple.NonceOptional = true

@@ -19,6 +19,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -79,6 +80,7 @@ type Issuer struct {
 	user     map[string]any
 	denied   string
 	revoked  []string
+	forms    map[Endpoint]url.Values
 }
 
 // grant is what a code stands for.
@@ -103,7 +105,7 @@ func StartAt(address string, c clock.Clock) (*Issuer, error) {
 	i := &Issuer{
 		url: "http://" + listener.Addr().String(), clock: c, done: make(chan struct{}),
 		clients: map[string]Client{}, codes: map[string]grant{}, failures: map[Endpoint]Failure{},
-		healed: make(chan struct{}), calls: map[Endpoint]int{}, called: make(chan struct{}), metadata: map[string]any{},
+		healed: make(chan struct{}), calls: map[Endpoint]int{}, called: make(chan struct{}), forms: map[Endpoint]url.Values{}, metadata: map[string]any{},
 		user: map[string]any{"sub": "user-1", "email": "ada@example.com", "email_verified": true, "name": "Ada"},
 	}
 	i.Rotate()
@@ -206,6 +208,13 @@ func (i *Issuer) Await(ctx context.Context, e Endpoint, n int) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// Form returns what was last posted to Token or Revoke.
+func (i *Issuer) Form(e Endpoint) url.Values {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return maps.Clone(i.forms[e])
 }
 
 // Revoked returns the tokens that were revoked.

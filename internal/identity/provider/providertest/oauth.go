@@ -106,6 +106,9 @@ func (i *Issuer) authenticate(w http.ResponseWriter, r *http.Request) (string, b
 		writeError(w, http.StatusBadRequest, "invalid_request")
 		return "", false
 	}
+	i.mu.Lock()
+	i.forms[Endpoint(r.URL.Path)] = maps.Clone(r.PostForm)
+	i.mu.Unlock()
 	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	if user, password, basic := r.BasicAuth(); basic {
 		var err1, err2 error
