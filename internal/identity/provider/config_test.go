@@ -2,6 +2,7 @@ package provider
 
 import (
 	"crypto/elliptic"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -109,6 +110,30 @@ func TestTheReferencesExamples(t *testing.T) {
 			t.Errorf("no provider in\n%s", block[1])
 		}
 		s.Close()
+	}
+}
+
+// The generated pages show every key, and no secret is printed.
+func TestConfigIsDocumented(t *testing.T) {
+	c, err := load(t, "identity: {providers: {google: {client_ids: [a], web_client_id: a, client_secret: \"${GOOGLE_SECRET}\"}, oidc: {acme: {issuer: 'https://a.example', client_ids: [a]}}, external: {team: {issuer: x, audiences: [a], jwks_url: 'https://a.example'}}}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := section{Providers: c}
+	sections := []config.Section{{Key: "identity", Ptr: &s, Doc: "People."}}
+	var reference, printed, commented strings.Builder
+	if err := errors.Join(config.Reference(&reference, sections), config.Print(&printed, sections), config.Commented(&commented, sections)); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"providers.apple.private_key", "providers.google.hosted_domains", "trusted_hosts", "max_age", "providers.max_stale"} {
+		if !strings.Contains(reference.String(), key) {
+			t.Errorf("the reference lacks %s:\n%s", key, reference.String())
+		}
+	}
+	for name, page := range map[string]string{"printed": printed.String(), "commented": commented.String(), "reference": reference.String()} {
+		if strings.Contains(page, "secret-") || !strings.Contains(page, "max_stale") {
+			t.Errorf("%s:\n%s", name, page)
+		}
 	}
 }
 
