@@ -229,3 +229,49 @@ func FuzzFinishRegistration(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAttestationObject goes past JSON and base64 to the CBOR inside.
+func FuzzAttestationObject(f *testing.F) {
+	rp := party(f)
+	options, ch, err := rp.BeginRegistration(passkey.User{Handle: passkey.NewUserHandle(), Name: "ann"}, nil, now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	client := `{"type":"webauthn.create","challenge":"` + ch.Challenge + `","origin":"https://example.com"}`
+	for _, algorithm := range []int{passkeytest.ES256, passkeytest.EdDSA, passkeytest.RS256} {
+		device := passkeytest.New("https://example.com")
+		device.Algorithm = algorithm
+		device.Tamper.Response = func(m map[string]any) {
+			id, err1 := base64.RawURLEncoding.DecodeString(m["id"].(string))
+			object, err2 := base64.RawURLEncoding.DecodeString(m["response"].(map[string]any)["attestationObject"].(string))
+			if err1 != nil || err2 != nil {
+				f.Fatal(err1, err2)
+			}
+			f.Add(id, object)
+		}
+		if _, err := device.Create(options); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, id, object []byte) {
+		text := base64.RawURLEncoding.EncodeToString
+		a, err := passkey.ParseRegistration([]byte(`{"id":"` + text(id) + `","rawId":"` + text(id) + `","type":"public-key","response":{"clientDataJSON":"` +
+			text([]byte(client)) + `","attestationObject":"` + text(object) + `"}}`))
+		if err != nil {
+			if passkey.ReasonOf(err) != passkey.Malformed {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		c, err := rp.FinishRegistration(ch, a, now)
+		if err != nil {
+			if passkey.ReasonOf(err) == "" {
+				t.Errorf("an error without a reason: %v", err)
+			}
+			return
+		}
+		if string(c.ID) != string(id) || len(c.PublicKey) == 0 || len(c.PublicKey) > 1024 || !c.UserVerified {
+			t.Errorf("accepted: %+v", c)
+		}
+	})
+}
