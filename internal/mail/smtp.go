@@ -49,7 +49,7 @@ type connection struct {
 
 // dialling is an attempt to connect, under the context of the message.
 type dialling struct {
-	ctx  context.Context //nolint:containedctx // the library cancels the one that it passes on when it is done
+	ctx  context.Context // the library passes on one that it cancels when it is done
 	raw  net.Conn
 	stop func() bool
 }
@@ -75,7 +75,7 @@ func NewSMTP(c Config, trust *tls.Config, clk clock.Clock) (*SMTP, error) {
 	encryption.ServerName = c.SMTP.Host
 	policy := gomail.TLSMandatory
 	address := net.JoinHostPort(c.SMTP.Host, fmt.Sprint(c.SMTP.port()))
-	s.dial = func(ctx context.Context) (net.Conn, error) {
+	s.dial = func(ctx context.Context) (net.Conn, error) { // not by egress: no HTTP, and a relay may be on this very machine
 		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	}
 	switch c.SMTP.TLS {
@@ -289,13 +289,17 @@ func (s *SMTP) sendError(ctx context.Context, err error, to string) *Error {
 	return e
 }
 
-// scrub takes the recipient out of a cause, and keeps whether a context ended.
+// codes are what a server might quote from a message.
+var codes = regexp.MustCompile(`\b\d{6,8}\b`)
+
+// scrub takes the recipient and codes out of a cause, and keeps whether a context ended.
 func scrub(ctx context.Context, err error, to string) error {
 	local := to[:strings.LastIndexByte(to, '@')]
 	text := err.Error()
 	for _, part := range []string{to, local} { // servers quote either
 		text = regexp.MustCompile(`(?i)(^|[^\pL\pN])`+regexp.QuoteMeta(part)+`($|[^\pL\pN])`).ReplaceAllString(text, "${1}recipient${2}")
 	}
+	text = codes.ReplaceAllString(text, "[code]")
 	if len(text) > maxServerWords {
 		text = strings.ToValidUTF8(text[:maxServerWords], "") + "…"
 	}

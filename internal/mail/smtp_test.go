@@ -146,7 +146,7 @@ func TestFailuresSayWhetherAnotherAttemptHelps(t *testing.T) {
 		"sender refused":      {"MAIL", "553 5.7.1 not yours", false, "send", 553, "5.7.1"},
 		"shutting down":       {"MAIL", "421 4.3.2 going away", true, "send", 421, "4.3.2"},
 		"no data":             {"DATA", "451 4.3.0 later", true, "send", 451, "4.3.0"},
-		"content refused":     {"DATA.", "554 5.7.1 spam", false, "send", 554, "5.7.1"},
+		"content refused":     {"DATA.", "554 5.7.1 spam: code 123456", false, "send", 554, "5.7.1"},
 		"content later":       {"DATA.", "451 4.3.0 later", true, "send", 451, "4.3.0"},
 		"hangs up before":     {"MAIL", "", true, "send", 0, ""},
 		"hangs up at the end": {"DATA.", "", true, "send", 0, ""},

@@ -88,7 +88,7 @@ func LoadTemplates(dir, fallback string) (*Templates, error) {
 		if err != nil {
 			return nil, fmt.Errorf("mail: %w", err)
 		}
-		defer root.Close() //nolint:errcheck // read only
+		defer root.Close()
 		if err := readFolder(root.FS(), files); err != nil {
 			return nil, err
 		}
@@ -129,7 +129,7 @@ func readFolder(folder fs.FS, files map[string]string) error {
 		if err != nil {
 			return fmt.Errorf("mail: %w", err)
 		}
-		defer f.Close() //nolint:errcheck // read only
+		defer f.Close()
 		text, err := io.ReadAll(io.LimitReader(f, maxTemplate+1))
 		if err != nil {
 			return fmt.Errorf("mail: %s: %w", name, err)

@@ -43,7 +43,7 @@ const HandleSize = 64
 // NewUserHandle returns a random user handle.
 func NewUserHandle() []byte {
 	b := make([]byte, HandleSize)
-	rand.Read(b) //nolint:errcheck // never fails since Go 1.24
+	rand.Read(b)
 	return b
 }
 
