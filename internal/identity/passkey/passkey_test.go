@@ -313,6 +313,18 @@ func TestChallengeIsGoodOnceForFiveMinutesForOneCeremony(t *testing.T) {
 	if _, err := rp.FinishSignIn(registration, a, stored, p.Handle, now); passkey.ReasonOf(err) != passkey.WrongCeremony {
 		t.Errorf("with the challenge of a registration: %v", err)
 	}
+	// An answer of the right kind to a challenge of the other.
+	response, err = p.device.Get([]byte(`{"rpId":"example.com","challenge":"` + registration.Challenge + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	crossed, err := passkey.ParseSignIn(response)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := rp.FinishSignIn(registration, crossed, stored, p.Handle, now); passkey.ReasonOf(err) != passkey.WrongCeremony {
+		t.Errorf("a registration's challenge signed in: %v", err)
+	}
 	if _, err := rp.FinishSignIn(passkey.Challenge{}, a, stored, p.Handle, now); passkey.ReasonOf(err) != passkey.WrongCeremony {
 		t.Errorf("with no challenge: %v", err)
 	}
