@@ -85,6 +85,9 @@ func TestValuesAreEscapedAndStayInTheirLine(t *testing.T) {
 		if strings.ContainsAny(m.Subject, "\r\n\u2028\u202e\x00") {
 			t.Errorf("subject %q", m.Subject)
 		}
+		if strings.Contains(m.Text, "\nBcc") || strings.Contains(m.Text, "\u202e") {
+			t.Errorf("text %q", m.Text)
+		}
 		if strings.Contains(m.HTML, "<script") || strings.Count(m.HTML, "<a ") > 1 || strings.Contains(m.HTML, `" onload`) {
 			t.Errorf("html %s", m.HTML)
 		}
