@@ -265,21 +265,22 @@ func BenchmarkVerify(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	var somebody, nobody time.Duration
-	for b.Loop() {
-		began := processorTime(b)
-		if _, _, err := h.Verify(b.Context(), "wrong horse", stored); err != nil {
-			b.Fatal(err)
-		}
-		between := processorTime(b)
-		if err := h.VerifyNone(b.Context(), "wrong horse"); err != nil {
-			b.Fatal(err)
-		}
-		somebody += between - began
-		nobody += processorTime(b) - between
+	var took [2]time.Duration // somebody, nobody
+	work := [2]func() error{
+		func() error { _, _, err := h.Verify(b.Context(), "wrong horse", stored); return err },
+		func() error { return h.VerifyNone(b.Context(), "wrong horse") },
 	}
-	b.ReportMetric(float64(somebody.Microseconds())/1000/float64(b.N), "cpu-ms/verify")
-	b.ReportMetric(float64(somebody)/float64(nobody), "somebody/nobody")
+	for i := 0; b.Loop(); i++ {
+		for _, which := range [2]int{i % 2, 1 - i%2} { // who comes second pays for the first one's garbage
+			began := processorTime(b)
+			if err := work[which](); err != nil {
+				b.Fatal(err)
+			}
+			took[which] += processorTime(b) - began
+		}
+	}
+	b.ReportMetric(float64(took[0].Microseconds())/1000/float64(b.N), "cpu-ms/verify")
+	b.ReportMetric(float64(took[0])/float64(took[1]), "somebody/nobody")
 }
 
 func processorTime(b *testing.B) time.Duration {
