@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -62,6 +63,8 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 				Limits: []module.Limit{{Key: "installation", Rate: deviceProofs}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
 			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes, Handlers: s.lifeHandlers()},
+			{Name: "provider-notices", Owner: "landline", Priority: module.Background, Handlers: s.noticeHandlers()},
+			{Name: "associations", Owner: "landline", Priority: module.Interactive, Handlers: s.associationHandlers()},
 			{Name: "sign-in", Owner: "landline", Priority: module.Critical, Routes: s.signInRoutes,
 				Limits: []module.Limit{{Key: "installation", Rate: signIns}}},
 		},
@@ -85,7 +88,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 				stop()
 			}
 			running.Wait()
-			return nil
+			return s.close()
 		},
 	}, nil
 }
@@ -106,6 +109,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		{purposeInstallation, secret.HMAC, nil}, // for ever: the secret is an installation's only way back
 		{purposeBootstrap, secret.HMAC, nil},
 		{purposeLookup, secret.HMAC, nil},
+		{purposeCode, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 		{purposeDevice, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 	} {
 		if err := d.Keys.Ensure(ctx, k.purpose, k.alg, k.keep...); err != nil {
@@ -132,6 +136,10 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, audit: d.Audit, journal: newErasureJournal(d.DataDir),
 		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
+	}
+	s.mail, s.templates = d.Mail, d.Templates
+	if s.closers, err = s.openCredentials(d); err != nil {
+		return nil, nil, errors.Join(err, s.close())
 	}
 	auth := newAuthenticator(access, s.revocations.deny, d.Clock, m, cfg.VerifiedTokens)
 	m.gauges(d.Metrics, func() int { return int(s.revocations.deny.count.Load()) }, auth.verified.len, s.revocations.age)

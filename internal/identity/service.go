@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"hash/maphash"
+	"io"
 	"log/slog"
 	"time"
 
@@ -12,7 +13,12 @@ import (
 	"landline/internal/bus"
 	"landline/internal/clock"
 	"landline/internal/identity/attest"
+	"landline/internal/identity/emailcode"
+	"landline/internal/identity/passkey"
+	"landline/internal/identity/password"
+	"landline/internal/identity/provider"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/queue"
@@ -27,6 +33,7 @@ const (
 	purposeRefresh      = "identity.refresh-token"
 	purposeInstallation = "identity.installation-secret"
 	purposeBootstrap    = "identity.bootstrap-key"
+	purposeCode         = "identity.email-code"
 	purposeDevice       = "identity.device-challenge"
 	purposeLookup       = "identity.lookup" // of identities and addresses: never rotated, or nobody is found again
 )
@@ -54,6 +61,16 @@ type Service struct {
 	queue  *queue.Queue
 	bus    bus.Bus
 
+	providers     *provider.Set
+	codes         emailcode.Rules
+	passwords     *password.Hasher // nil: off
+	passwordRules *password.Rules
+	passkeys      *passkey.RelyingParty // nil: off
+	mail          mail.Sender
+	templates     *mail.Templates
+
+	guessPair, guessStrangers *limit.Policy
+
 	device     *attest.Verifier
 	challenges *attest.Challenges
 
@@ -67,8 +84,19 @@ type Service struct {
 	limits       *limit.Shared
 	refreshLimit *limit.Policy // of one session
 
+	closers []io.Closer
+
 	seed     maphash.Seed
 	recorded *bounded[string, int64] // when a refusal that changes nothing was last audited
+}
+
+// close ends what the service has opened.
+func (s *Service) close() error {
+	var errs []error
+	for _, c := range s.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Tokens are what a client gets for a session.

@@ -451,7 +451,7 @@ func (p Profile) orElse(old Profile) Profile {
 		p.Name = old.Name
 	}
 	if p.Refresh == "" {
-		p.Refresh = old.Refresh
+		p.Refresh, p.Client = old.Refresh, old.Client
 	}
 	if p.Secret == nil {
 		p.Secret = old.Secret

@@ -22,6 +22,7 @@ import (
 	"landline/internal/config"
 	"landline/internal/kv"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
@@ -48,8 +49,10 @@ type Deps struct {
 	Queue       *queue.Queue
 	Keys        *secret.Ring
 	Audit       *audit.Log
-	People      *People // register in Build what becomes of a user's rows
-	Events      Events  // to the team's own services
+	People      *People     // register in Build what becomes of a user's rows
+	Events      Events      // to the team's own services
+	Mail        mail.Sender // nil where no server is configured in production
+	Templates   *mail.Templates
 	Limits      *limit.Shared
 	Clock       clock.Clock
 	Log         *slog.Logger
