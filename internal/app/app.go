@@ -135,6 +135,7 @@ func (a *App) build(all []module.Capability) error {
 		return located(a.source, err)
 	}
 	a.registerJobs()
+	a.mountWebhooks()
 	a.admin, err = admin.New(admin.Options{
 		DB: k.db, Audit: k.audit, Ring: k.ring, Clock: clock.System, Log: a.log, Registry: k.registry, Health: k.health,
 		Development: s.Profile == Development, Version: a.options.Version,

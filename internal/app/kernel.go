@@ -29,6 +29,7 @@ import (
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
+	"landline/internal/webhook"
 )
 
 // maxMemoryEntries bounds the key-value store of a node without Redis.
@@ -48,6 +49,7 @@ type kernel struct {
 	limits   *limit.Shared
 	bus      bus.Bus
 	queue    *queue.Queue
+	webhooks *webhook.Hub
 }
 
 // openKernel opens all of it, or closes what it opened and says what is wrong.
@@ -73,7 +75,14 @@ func openKernel(ctx context.Context, s *Settings, version string, log *slog.Logg
 		return k, withExit(ExitConfig, err)
 	}
 	k.audit = audit.New(k.db, clock.System)
-	return k, k.openShared(s)
+	if err = k.openShared(s); err != nil {
+		return k, err
+	}
+	if k.webhooks, err = webhook.New(webhook.Options{DB: k.db, Queue: k.queue, Audit: k.audit, Clock: clock.System, Log: log, Metrics: k.registry}, s.Webhooks); err != nil {
+		return k, withExit(ExitConfig, err)
+	}
+	k.health.Register("webhooks", false, k.webhooks.Health)
+	return k, nil
 }
 
 // openStorage opens the database; with SQLite it first takes the data
@@ -117,7 +126,7 @@ func openDatabase(ctx context.Context, s *Settings, log *slog.Logger, reg promet
 
 // migrations lists every schema of the binary, kernel first.
 func migrations(capabilities []module.Capability) []sqldb.Migrations {
-	all := []sqldb.Migrations{secret.Migrations, queue.Migrations, audit.Migrations, admin.Migrations, idem.Migrations, apikey.Migrations, quota.Migrations, maintenance.Migrations}
+	all := []sqldb.Migrations{secret.Migrations, queue.Migrations, audit.Migrations, admin.Migrations, idem.Migrations, apikey.Migrations, quota.Migrations, maintenance.Migrations, webhook.Migrations}
 	for _, c := range capabilities {
 		if c.Migrations.FS != nil {
 			all = append(all, c.Migrations)
@@ -132,7 +141,7 @@ func (k *kernel) migrate(ctx context.Context, capabilities []module.Capability) 
 		return withExit(ExitUnavailable, fmt.Errorf("migrate the database: %w", err))
 	}
 	var err error
-	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry}); err != nil {
+	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry, Lanes: map[string]int{webhook.Lane: webhook.LaneWorkers}}); err != nil {
 		return err
 	}
 	if err := k.queue.Migrate(ctx); err != nil {
@@ -210,7 +219,7 @@ func (k *kernel) close(ctx context.Context) error {
 func (k *kernel) deps(s *Settings, app module.App) module.Deps {
 	return module.Deps{
 		App: app, Development: s.Profile == Development, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue,
-		Keys: k.ring, Audit: k.audit, Limits: k.limits, Clock: clock.System, Log: k.log, Metrics: k.registry,
+		Keys: k.ring, Audit: k.audit, Limits: k.limits, Webhooks: k.webhooks, Clock: clock.System, Log: k.log, Metrics: k.registry,
 	}
 }
 

@@ -39,6 +39,9 @@ func (a *App) Reload(ctx context.Context) (admin.ReloadReport, error) {
 		a.log.Error("reload refused: nothing was changed", "error", err)
 		return admin.ReloadReport{}, err
 	}
+	if err := a.kernel.webhooks.Apply(next.Webhooks); err != nil { // the configuration was checked
+		a.log.Error("the endpoints of webhooks stay as they were", "error", err)
+	}
 	if a.certs != nil {
 		a.certs.ReloadAndLog()
 	}

@@ -24,6 +24,7 @@ import (
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
+	"landline/internal/webhook"
 )
 
 // Capability is one line of app/modules.go: what must be known before the
@@ -47,6 +48,7 @@ type Deps struct {
 	Keys        *secret.Ring
 	Audit       *audit.Log
 	Limits      *limit.Shared
+	Webhooks    *webhook.Hub // events for the team's own services
 	Clock       clock.Clock
 	Log         *slog.Logger
 	Metrics     prometheus.Registerer

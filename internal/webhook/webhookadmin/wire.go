@@ -1,0 +1,123 @@
+package webhookadmin
+
+import (
+	"encoding/json"
+	"time"
+
+	"landline/internal/webhook"
+)
+
+// Endpoint is an endpoint on the wire.
+type Endpoint struct {
+	Name       string     `json:"name" example:"billing"`
+	URL        string     `json:"url"`
+	Events     []string   `json:"events" nullable:"false" doc:"Types that it gets; empty: all."`
+	Order      string     `json:"order" enum:"subject,none"`
+	Secrets    int        `json:"secrets" doc:"How many secrets sign its messages."`
+	State      string     `json:"state" enum:"up,held,disabled" doc:"held: this node leaves it alone for a while, because it is down or asked for it."`
+	DisabledAt *time.Time `json:"disabled_at,omitempty"`
+	Reason     string     `json:"reason,omitempty" doc:"Why it is disabled."`
+	Pending    int64      `json:"pending" doc:"Deliveries that wait or are under way."`
+	Dead       int64      `json:"dead" doc:"Deliveries that were given up and can be replayed."`
+}
+
+func endpointOf(s webhook.EndpointStatus) Endpoint {
+	e := Endpoint{Name: s.Name, URL: s.URL, Events: s.Events, Order: s.Order, Secrets: s.Secrets, State: "up", Reason: s.Reason, Pending: s.Pending, Dead: s.Dead}
+	if e.Events == nil {
+		e.Events = []string{}
+	}
+	switch {
+	case !s.DisabledAt.IsZero():
+		e.State, e.DisabledAt = "disabled", &s.DisabledAt
+	case s.Held:
+		e.State = "held"
+	}
+	return e
+}
+
+// Event is an event on the wire.
+type Event struct {
+	ID        string    `json:"id" example:"evt_01h455vb4pex5vsknk084sn02q" doc:"The webhook-id of its messages."`
+	Type      string    `json:"type" example:"user.merged"`
+	Subject   string    `json:"subject,omitempty" doc:"Id of the user that it is about."`
+	Sequence  int64     `json:"sequence,omitempty" doc:"Grows with every event of the subject."`
+	TraceID   string    `json:"trace_id,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+func eventOf(e webhook.StoredEvent) Event {
+	return Event{ID: e.ID, Type: e.Type, Subject: e.Subject, Sequence: e.Sequence, TraceID: e.TraceID, CreatedAt: e.CreatedAt}
+}
+
+// WholeEvent is an event with its body and deliveries.
+type WholeEvent struct {
+	Event
+	Payload    json.RawMessage `json:"payload" doc:"The body of its messages."`
+	Deliveries []Delivery      `json:"deliveries" nullable:"false"`
+}
+
+// Delivery is a delivery on the wire.
+type Delivery struct {
+	ID         string     `json:"id" example:"whd_01h455vb4pex5vsknk084sn02q"`
+	Event      string     `json:"event"`
+	Type       string     `json:"type"`
+	Endpoint   string     `json:"endpoint"`
+	Subject    string     `json:"subject,omitempty"`
+	State      string     `json:"state" enum:"pending,sending,delivered,dead"`
+	Attempts   int64      `json:"attempts" doc:"Made in all."`
+	Replays    int64      `json:"replays"`
+	DueAt      *time.Time `json:"due_at,omitempty" doc:"Of the next attempt; it waits longer for an earlier event of its subject, or an endpoint that is held or disabled."`
+	Status     int        `json:"status,omitempty" doc:"Of the last answer."`
+	Error      string     `json:"error,omitempty" doc:"Why the last attempt failed."`
+	CreatedAt  time.Time  `json:"created_at"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+}
+
+func deliveryOf(d webhook.Delivery) Delivery {
+	out := Delivery{ID: d.ID, Event: d.EventID, Type: d.Type, Endpoint: d.Endpoint, Subject: d.Subject, State: string(d.State), Attempts: d.Attempts,
+		Replays: d.Replays, Status: d.Status, Error: d.Error, CreatedAt: d.CreatedAt}
+	if d.State == webhook.Pending {
+		out.DueAt = &d.DueAt
+	}
+	if !d.FinishedAt.IsZero() {
+		out.FinishedAt = &d.FinishedAt
+	}
+	return out
+}
+
+// Attempt is one POST on the wire.
+type Attempt struct {
+	Number   int64     `json:"number"`
+	At       time.Time `json:"at"`
+	Duration int64     `json:"duration" doc:"Milliseconds."`
+	Status   int       `json:"status,omitempty" doc:"Absent: there was no answer."`
+	Error    string    `json:"error,omitempty" doc:"Absent: it was delivered."`
+	Excerpt  string    `json:"excerpt,omitempty" doc:"Beginning of a refusal's body, redacted."`
+}
+
+func attemptOf(a webhook.Attempt) Attempt {
+	return Attempt{Number: a.Number, At: a.At, Duration: a.Took.Milliseconds(), Status: a.Status, Error: a.Error, Excerpt: a.Excerpt}
+}
+
+// WholeDelivery is a delivery with its attempts.
+type WholeDelivery struct {
+	Delivery
+	Tries []Attempt `json:"tries" nullable:"false" doc:"Latest attempts, newest first, at most 100."`
+}
+
+// Replayed says how much one event's replay set going.
+type Replayed struct {
+	Deliveries int `json:"deliveries"`
+}
+
+// ReplayJob is the job that replays many events.
+type ReplayJob struct {
+	Job int64 `json:"job" doc:"GET /admin/v1/jobs/{id} tells when it is done; each batch is a job of its own."`
+}
+
+// Pinged is what came of a ping.
+type Pinged struct {
+	Event     string  `json:"event" doc:"Its webhook-id."`
+	Delivered bool    `json:"delivered"`
+	Attempt   Attempt `json:"attempt"`
+}
