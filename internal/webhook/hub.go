@@ -69,6 +69,7 @@ type Hub struct {
 	log     *slog.Logger
 	metrics *metrics
 	delays  []time.Duration
+	batch   int
 
 	registry prometheus.Registerer
 
@@ -106,7 +107,7 @@ type runtime struct {
 // New returns a Hub on a migrated database and registers its jobs with the
 // queue, which must not have started. s must have been checked.
 func New(o Options, s *Settings) (*Hub, error) {
-	h := &Hub{db: o.DB, queue: o.Queue, audit: o.Audit, clock: o.Clock, log: o.Log, registry: o.Metrics, delays: o.delays, types: map[string]EventType{}}
+	h := &Hub{db: o.DB, queue: o.Queue, audit: o.Audit, clock: o.Clock, log: o.Log, registry: o.Metrics, delays: o.delays, batch: batchRows, types: map[string]EventType{}}
 	if h.delays == nil {
 		h.delays = delays
 	}

@@ -12,7 +12,7 @@ import (
 const (
 	sweepEvery = time.Minute
 	cleanEvery = time.Hour
-	batch      = 200  // rows of one transaction
+	batchRows  = 200  // rows of one transaction
 	rounds     = 2000 // transactions of one run, so that it ends; the next goes on
 
 	jobTime = workTime + maxTimeout + leaseGrace // longest that one job of deliveries takes
@@ -75,7 +75,7 @@ func (h *Hub) releaseLeases(ctx context.Context, now time.Time) (released int64,
 		var rows []row
 		err := h.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
 			rows = nil
-			res, err := q.QueryContext(ctx, Queries.Get("LeasesEnded"), sqldb.Millis(now), batch)
+			res, err := q.QueryContext(ctx, Queries.Get("LeasesEnded"), sqldb.Millis(now), h.batch)
 			if err != nil {
 				return err
 			}
@@ -103,7 +103,7 @@ func (h *Hub) releaseLeases(ctx context.Context, now time.Time) (released int64,
 		if err != nil {
 			return released, err
 		}
-		if released += int64(len(rows)); len(rows) < batch {
+		if released += int64(len(rows)); len(rows) < h.batch {
 			return released, nil
 		}
 	}
@@ -115,7 +115,7 @@ func (h *Hub) releaseLeases(ctx context.Context, now time.Time) (released int64,
 func (h *Hub) expire(ctx context.Context, now time.Time) error {
 	for range rounds {
 		var ids []string
-		if err := h.strings(ctx, &ids, "Expired", sqldb.Millis(now), batch); err != nil || len(ids) == 0 {
+		if err := h.strings(ctx, &ids, "Expired", sqldb.Millis(now), h.batch); err != nil || len(ids) == 0 {
 			return err
 		}
 		err := h.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
@@ -130,7 +130,7 @@ func (h *Hub) expire(ctx context.Context, now time.Time) error {
 			return err
 		}
 		h.log.Error("webhooks that waited for days are given up; replay them when their endpoint is well", "deliveries", len(ids))
-		if len(ids) < batch {
+		if len(ids) < h.batch {
 			return nil
 		}
 	}
@@ -142,14 +142,14 @@ func (h *Hub) clean(ctx context.Context) error {
 	before := sqldb.Millis(h.clock.Now().Add(-h.current.Load().keep))
 	for range rounds {
 		var ids []string
-		if err := h.strings(ctx, &ids, "EventsOld", before, batch); err != nil {
+		if err := h.strings(ctx, &ids, "EventsOld", before, h.batch); err != nil {
 			return err
 		}
 		err := h.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error { return h.deleteEvents(ctx, tx, ids) })
 		if err != nil {
 			return err
 		}
-		if len(ids) < batch {
+		if len(ids) < h.batch {
 			break
 		}
 	}

@@ -189,7 +189,7 @@ func (h *Hub) replayBatch(ctx context.Context, a replayArgs) error {
 		r.cursor = r.eventID
 		return r, err
 	}
-	args := []any{a.Since, a.Until, a.After, batch}
+	args := []any{a.Since, a.Until, a.After, h.batch}
 	if a.Failed {
 		query, args = "DeliveriesDead", append([]any{a.Endpoint}, args...)
 		scan = func(s scanner) (r replayRow, err error) {
@@ -214,7 +214,7 @@ func (h *Hub) replayBatch(ctx context.Context, a replayArgs) error {
 		if _, err := h.queue.EnqueueMany(ctx, tx, jobs); err != nil {
 			return err
 		}
-		if len(rows) < batch {
+		if len(rows) < h.batch {
 			return nil
 		}
 		a.After = rows[len(rows)-1].cursor
