@@ -78,6 +78,8 @@ type SecretSettings struct {
 type LogSettings struct {
 	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"Least level that is written."`
 	Format string `yaml:"format" enum:"json,text" doc:"json: one object a line. text: short lines for people."`
+
+	ClientIP string `yaml:"client_ip" enum:"full,truncated,none" doc:"What the access log keeps of a caller's address. truncated: its network, /24 of IPv4 and /48 of IPv6. Limits, the audit record and upstreams see the whole one."`
 }
 
 // TracingSettings say where spans go.
@@ -101,7 +103,7 @@ func defaults() *Settings {
 		DataDir:  "./landline-data",
 		Database: DatabaseSettings{MaxConnections: 16, WriteQueue: 1024, WriteTimeout: config.Duration(10 * time.Second)},
 		Redis:    RedisSettings{Prefix: "landline:", LimitTimeout: config.Duration(limit.DefaultWithin)},
-		Log:      LogSettings{Level: "info", Format: "json"},
+		Log:      LogSettings{Level: "info", Format: "json", ClientIP: string(gateway.ClientIPTruncated)},
 		Tracing:  TracingSettings{SampleRatio: 0.05},
 		Shutdown: ShutdownSettings{Delay: 0, Grace: config.Duration(20 * time.Second)},
 		Webhooks: webhook.DefaultSettings(),

@@ -8,6 +8,7 @@ import (
 	"landline/internal/admin"
 	"landline/internal/audit"
 	"landline/internal/config"
+	"landline/internal/gateway"
 	"landline/internal/sqldb"
 )
 
@@ -46,6 +47,7 @@ func (a *App) Reload(ctx context.Context) (admin.ReloadReport, error) {
 		a.certs.ReloadAndLog()
 	}
 	a.setLogLevel(next.Log.Level)
+	a.clientIP.Set(gateway.ClientIPMode(next.Log.ClientIP))
 	a.settings, a.sections, a.source = next, read.sections, read.source
 	a.log.Info("configuration reloaded", "changed", report.Changed, "files", len(read.source.Files))
 	return report, nil
