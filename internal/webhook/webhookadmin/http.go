@@ -23,7 +23,8 @@ type API struct {
 
 type answer[T any] struct{ Body T }
 
-type named struct {
+// Named is the path of what one endpoint has.
+type Named struct {
 	Name string `path:"name" maxLength:"63"`
 }
 
@@ -39,11 +40,12 @@ func (r *reason) text() string {
 }
 
 type change struct {
-	named
+	Named
 	Body *reason // may be left out
 }
 
-type span struct {
+// Span is the bounds of a list.
+type Span struct {
 	From  time.Time `query:"from" doc:"At or after, RFC 3339."`
 	Until time.Time `query:"until" doc:"Before, RFC 3339."`
 	rest.PageInput
@@ -52,7 +54,7 @@ type span struct {
 type eventsInput struct {
 	Type    string `query:"type" maxLength:"100"`
 	Subject string `query:"subject" maxLength:"128" doc:"Id of a user; the look-up is audited."`
-	span
+	Span
 }
 
 type deliveriesInput struct {
@@ -60,27 +62,28 @@ type deliveriesInput struct {
 	State    string `query:"state" enum:"pending,sending,delivered,dead"`
 	Type     string `query:"type" maxLength:"100"`
 	Subject  string `query:"subject" maxLength:"128" doc:"Id of a user; the look-up is audited."`
-	span
+	Span
 }
 
-type byID struct {
+// ByID is the path of one thing.
+type ByID struct {
 	ID string `path:"id" maxLength:"64"`
 }
 
 type replayEvent struct {
-	byID
+	ByID
 	Body *struct {
 		Endpoint string `json:"endpoint,omitempty" maxLength:"63" doc:"Default: all that subscribe to its type."`
-		reason
+		Reason   string `json:"reason,omitempty" maxLength:"1000" doc:"Why, for the audit log."`
 	}
 }
 
 type replayMany struct {
-	named
+	Named
 	Body struct {
 		Since  *time.Time `json:"since,omitempty" doc:"Events at or after, RFC 3339. Needed without failed."`
 		Failed bool       `json:"failed,omitempty" doc:"Those alone that were given up."`
-		reason
+		Reason string     `json:"reason,omitempty" maxLength:"1000" doc:"Why, for the audit log."`
 	}
 }
 
@@ -154,7 +157,7 @@ func (a API) events(ctx context.Context, in *eventsInput) (*answer[rest.List[Eve
 	return convert(all, next, eventOf), nil
 }
 
-func (a API) event(ctx context.Context, in *byID) (*answer[WholeEvent], error) {
+func (a API) event(ctx context.Context, in *ByID) (*answer[WholeEvent], error) {
 	e, deliveries, err := a.Hub.Event(ctx, in.ID)
 	if err == nil {
 		err = a.lookedUp(ctx, e.ID)
@@ -189,7 +192,7 @@ func (a API) deliveries(ctx context.Context, in *deliveriesInput) (*answer[rest.
 	return convert(all, next, deliveryOf), nil
 }
 
-func (a API) delivery(ctx context.Context, in *byID) (*answer[WholeDelivery], error) {
+func (a API) delivery(ctx context.Context, in *ByID) (*answer[WholeDelivery], error) {
 	d, attempts, err := a.Hub.Delivery(ctx, in.ID)
 	if err != nil {
 		return nil, err
