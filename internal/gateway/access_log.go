@@ -60,7 +60,7 @@ func (l *accessLog) write(x *Exchange, s *observed, r *http.Request, took time.D
 		a.plain("target", x.Target)
 		a.millis("upstream_ms", x.UpstreamTook)
 	}
-	a.plain("client_ip", l.ip.shown(x.ClientIP))
+	a.address("client_ip", l.ip, x.ClientIP)
 	a.caller(x)
 	a.plain("span_id", x.SpanID)
 	a.plain("degraded", x.Degraded)

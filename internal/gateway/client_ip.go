@@ -28,9 +28,9 @@ type ClientIPLog struct{ mode atomic.Pointer[ClientIPMode] }
 // Set changes the mode.
 func (c *ClientIPLog) Set(m ClientIPMode) { c.mode.Store(&m) }
 
-// shown is what the log gets of an address, "" for nothing. What is no address
-// is kept only whole.
-func (c *ClientIPLog) shown(address string) string {
+// kept is what the log gets of an address: the whole of it, or its network, or
+// neither. What is no address is kept only whole.
+func (c *ClientIPLog) kept(address string) (whole string, network netip.Addr) {
 	mode := ClientIPTruncated
 	if c != nil {
 		if m := c.mode.Load(); m != nil {
@@ -39,13 +39,13 @@ func (c *ClientIPLog) shown(address string) string {
 	}
 	switch mode {
 	case ClientIPFull:
-		return address
+		return address, network
 	case ClientIPNone:
-		return ""
+		return "", network
 	}
 	a, err := netip.ParseAddr(address)
 	if err != nil {
-		return ""
+		return "", network
 	}
 	a = a.Unmap().WithZone("")
 	bits := keptV4
@@ -54,7 +54,20 @@ func (c *ClientIPLog) shown(address string) string {
 	}
 	p, err := a.Prefix(bits)
 	if err != nil {
-		return ""
+		return "", network
 	}
-	return p.Addr().String()
+	return "", p.Addr()
+}
+
+// address adds what c keeps of an address.
+func (a *accessLine) address(key string, c *ClientIPLog, address string) {
+	whole, network := c.kept(address)
+	switch {
+	case !network.IsValid():
+		a.plain(key, whole)
+	case a.line != nil:
+		a.line.Addr(key, network)
+	default:
+		a.plain(key, network.String())
+	}
 }

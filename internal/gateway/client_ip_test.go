@@ -1,9 +1,40 @@
 package gateway
 
 import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
+
+	"landline/internal/observe"
 )
+
+// shown is what both ways of writing a line have of an address.
+func shown(t *testing.T, c *ClientIPLog, address string) string {
+	t.Helper()
+	var out bytes.Buffer
+	lines := observe.LinesOf(observe.NewLogger(&out, slog.LevelInfo, false))
+	fast := accessLine{line: lines.Begin(time.Now(), slog.LevelWarn, "request")}
+	fast.address("client_ip", c, address)
+	fast.line.End()
+	var line struct {
+		IP string `json:"client_ip"`
+	}
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatalf("%s: %v", out.Bytes(), err)
+	}
+	slow, text := accessLine{}, ""
+	slow.address("client_ip", c, address)
+	if len(slow.attrs) > 0 {
+		text = slow.attrs[0].Value.String()
+	}
+	if text != line.IP {
+		t.Errorf("%q is %q one way and %q the other", address, line.IP, text)
+	}
+	return text
+}
 
 func TestWhatTheAccessLogKeepsOfAddresses(t *testing.T) {
 	for address, want := range map[string][2]string{ // truncated, full
@@ -17,13 +48,13 @@ func TestWhatTheAccessLogKeepsOfAddresses(t *testing.T) {
 	} {
 		var log ClientIPLog
 		for _, c := range []*ClientIPLog{nil, &log} {
-			if got := c.shown(address); got != want[0] {
+			if got := shown(t, c, address); got != want[0] {
 				t.Errorf("by default %q is kept as %q, want %q", address, got, want[0])
 			}
 		}
 		for mode, want := range map[ClientIPMode]string{ClientIPTruncated: want[0], ClientIPFull: want[1], ClientIPNone: ""} {
 			log.Set(mode)
-			if got := log.shown(address); got != want {
+			if got := shown(t, &log, address); got != want {
 				t.Errorf("%s: %q is kept as %q, want %q", mode, address, got, want)
 			}
 		}

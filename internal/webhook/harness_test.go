@@ -34,6 +34,8 @@ type world struct {
 	audit *audit.Log
 	clock *clock.Fake
 	hub   *Hub
+
+	registry *prometheus.Registry
 }
 
 func newWorld(t *testing.T, open func(t *testing.T, m ...sqldb.Migrations) *sqldb.DB, s *Settings) *world {
@@ -43,7 +45,7 @@ func newWorld(t *testing.T, open func(t *testing.T, m ...sqldb.Migrations) *sqld
 
 func openWorld(t *testing.T, db *sqldb.DB, clk *clock.Fake, s *Settings) *world {
 	t.Helper()
-	w := &world{t: t, db: db, audit: audit.New(db, clk), clock: clk}
+	w := &world{t: t, db: db, audit: audit.New(db, clk), clock: clk, registry: prometheus.NewRegistry()}
 	var err error
 	log := testkit.Logger(t)
 	if w.queue, err = queue.New(w.db, queue.Options{Log: log, Lanes: map[string]int{Lane: 8}}); err != nil {
@@ -52,7 +54,7 @@ func openWorld(t *testing.T, db *sqldb.DB, clk *clock.Fake, s *Settings) *world 
 	if err := w.queue.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.hub, err = New(Options{DB: w.db, Queue: w.queue, Audit: w.audit, Clock: w.clock, Log: log, Metrics: prometheus.NewRegistry()}, s)
+	w.hub, err = New(Options{DB: w.db, Queue: w.queue, Audit: w.audit, Clock: w.clock, Log: log, Metrics: w.registry}, s)
 	if err != nil {
 		t.Fatal(err)
 	}

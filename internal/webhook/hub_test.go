@@ -294,3 +294,35 @@ func TestTheNumberOfMessagesUnderWayIsBounded(t *testing.T) {
 		t.Errorf("%d at once, want 3; %d messages, want 13", most, n)
 	}
 }
+
+func TestMetrics(t *testing.T) {
+	billing, crm := newReceiver(t, "billing"), newReceiver(t, "crm")
+	w := newWorld(t, testkit.SQLite, settings(billing, crm)).on(billing, crm)
+	crm.answers(status(http.StatusTooManyRequests, "Retry-After", "60"))
+	w.emit(merged("usr_1"))
+	w.work("billing")
+	w.work("crm")
+	families, err := w.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			got[name] = m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	for name, want := range map[string]float64{
+		"landline_webhook_events_total user.merged": 1, "landline_webhook_attempts_total billing 2xx": 1, "landline_webhook_attempts_total crm 4xx": 1,
+		"landline_webhook_attempt_duration_seconds crm": 1, "landline_webhook_delivery_seconds billing": 1, "landline_webhook_deliveries crm pending": 1,
+		"landline_webhook_gate_state billing": 0, "landline_webhook_gate_state crm": 1, "landline_egress_requests_total webhook 2xx": 1,
+	} {
+		if value, ok := got[name]; !ok || value != want {
+			t.Errorf("%s is %v (%v), want %v", name, value, ok, want)
+		}
+	}
+}
