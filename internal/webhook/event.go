@@ -42,8 +42,8 @@ type Event struct {
 
 // EventType describes a type of event for operators and documents.
 type EventType struct {
-	Name string `json:"name" example:"user.merged"`
-	Doc  string `json:"doc"`
+	Name string // "user.merged"
+	Doc  string
 }
 
 var typeForm = regexp.MustCompile(`^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$`)

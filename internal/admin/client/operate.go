@@ -97,8 +97,8 @@ func (c *Client) RemoveOperator(ctx context.Context, nameOrID, reason string) er
 var ErrNoOperator = errors.New("no operator")
 
 // WebhookEndpoints says how every endpoint is doing.
-func (c *Client) WebhookEndpoints(ctx context.Context) ([]webhookadmin.Endpoint, error) {
-	out, err := call[rest.List[webhookadmin.Endpoint]](ctx, c, http.MethodGet, "/admin/v1/webhooks/endpoints", nil)
+func (c *Client) WebhookEndpoints(ctx context.Context) ([]webhookadmin.WebhookEndpoint, error) {
+	out, err := call[rest.List[webhookadmin.WebhookEndpoint]](ctx, c, http.MethodGet, "/admin/v1/webhooks/endpoints", nil)
 	return out.Data, err
 }
 
@@ -110,7 +110,7 @@ type WebhookFilter struct {
 }
 
 // WebhookDeliveries returns one page, newest first, and the cursor of the next or "".
-func (c *Client) WebhookDeliveries(ctx context.Context, f WebhookFilter) ([]webhookadmin.Delivery, string, error) {
+func (c *Client) WebhookDeliveries(ctx context.Context, f WebhookFilter) ([]webhookadmin.WebhookDelivery, string, error) {
 	q := url.Values{}
 	for name, v := range map[string]string{"endpoint": f.Endpoint, "state": f.State, "type": f.Type, "subject": f.Subject, "cursor": f.Cursor} {
 		if v != "" {
@@ -120,7 +120,7 @@ func (c *Client) WebhookDeliveries(ctx context.Context, f WebhookFilter) ([]webh
 	if f.Limit > 0 {
 		q.Set("limit", strconv.Itoa(f.Limit))
 	}
-	out, err := call[rest.List[webhookadmin.Delivery]](ctx, c, http.MethodGet, "/admin/v1/webhooks/deliveries?"+q.Encode(), nil)
+	out, err := call[rest.List[webhookadmin.WebhookDelivery]](ctx, c, http.MethodGet, "/admin/v1/webhooks/deliveries?"+q.Encode(), nil)
 	if err != nil || out.Page.Next == nil {
 		return out.Data, "", err
 	}
@@ -128,25 +128,25 @@ func (c *Client) WebhookDeliveries(ctx context.Context, f WebhookFilter) ([]webh
 }
 
 // WebhookDelivery returns one delivery with its attempts.
-func (c *Client) WebhookDelivery(ctx context.Context, deliveryID string) (webhookadmin.WholeDelivery, error) {
-	return call[webhookadmin.WholeDelivery](ctx, c, http.MethodGet, "/admin/v1/webhooks/deliveries/"+url.PathEscape(deliveryID), nil)
+func (c *Client) WebhookDelivery(ctx context.Context, deliveryID string) (webhookadmin.WebhookDeliveryDetail, error) {
+	return call[webhookadmin.WebhookDeliveryDetail](ctx, c, http.MethodGet, "/admin/v1/webhooks/deliveries/"+url.PathEscape(deliveryID), nil)
 }
 
 // ReplayWebhookEvent delivers one event again, to one endpoint or with "" to all.
-func (c *Client) ReplayWebhookEvent(ctx context.Context, eventID, endpoint, reason string) (webhookadmin.Replayed, error) {
-	return call[webhookadmin.Replayed](ctx, c, http.MethodPost, "/admin/v1/webhooks/events/"+url.PathEscape(eventID)+"/replay", struct {
+func (c *Client) ReplayWebhookEvent(ctx context.Context, eventID, endpoint, reason string) (webhookadmin.WebhookReplayed, error) {
+	return call[webhookadmin.WebhookReplayed](ctx, c, http.MethodPost, "/admin/v1/webhooks/events/"+url.PathEscape(eventID)+"/replay", struct {
 		Endpoint string `json:"endpoint,omitempty"`
 		why
 	}{endpoint, why{reason}})
 }
 
 // ReplayWebhooks delivers to an endpoint again what since and failed select.
-func (c *Client) ReplayWebhooks(ctx context.Context, endpoint string, since time.Time, failed bool, reason string) (webhookadmin.ReplayJob, error) {
+func (c *Client) ReplayWebhooks(ctx context.Context, endpoint string, since time.Time, failed bool, reason string) (webhookadmin.WebhookReplayJob, error) {
 	var at *time.Time
 	if !since.IsZero() {
 		at = &since
 	}
-	return call[webhookadmin.ReplayJob](ctx, c, http.MethodPost, "/admin/v1/webhooks/endpoints/"+url.PathEscape(endpoint)+"/replay", struct {
+	return call[webhookadmin.WebhookReplayJob](ctx, c, http.MethodPost, "/admin/v1/webhooks/endpoints/"+url.PathEscape(endpoint)+"/replay", struct {
 		Since  *time.Time `json:"since,omitempty"`
 		Failed bool       `json:"failed,omitempty"`
 		why
@@ -154,8 +154,8 @@ func (c *Client) ReplayWebhooks(ctx context.Context, endpoint string, since time
 }
 
 // PingWebhook sends a test event to an endpoint.
-func (c *Client) PingWebhook(ctx context.Context, endpoint, reason string) (webhookadmin.Pinged, error) {
-	return call[webhookadmin.Pinged](ctx, c, http.MethodPost, "/admin/v1/webhooks/endpoints/"+url.PathEscape(endpoint)+"/ping", why{reason})
+func (c *Client) PingWebhook(ctx context.Context, endpoint, reason string) (webhookadmin.WebhookPinged, error) {
+	return call[webhookadmin.WebhookPinged](ctx, c, http.MethodPost, "/admin/v1/webhooks/endpoints/"+url.PathEscape(endpoint)+"/ping", why{reason})
 }
 
 // SwitchWebhook enables or disables an endpoint.

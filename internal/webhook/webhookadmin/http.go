@@ -97,8 +97,8 @@ func (a API) Admin(api huma.API) {
 	}
 	huma.Register(api, op(http.MethodGet, "/endpoints", "list-webhook-endpoints", "Endpoints and how they are doing", module.Viewer, http.StatusOK), a.endpoints)
 	huma.Register(api, op(http.MethodGet, "/types", "list-webhook-types", "Types of events that are emitted", module.Viewer, http.StatusOK),
-		func(context.Context, *struct{}) (*answer[rest.List[webhook.EventType]], error) {
-			return &answer[rest.List[webhook.EventType]]{rest.NewList(a.Hub.Types(), "")}, nil
+		func(context.Context, *struct{}) (*answer[rest.List[WebhookType]], error) {
+			return convert(a.Hub.Types(), "", func(t webhook.EventType) WebhookType { return WebhookType(t) }), nil
 		})
 	huma.Register(api, op(http.MethodGet, "/events", "list-webhook-events", "Events, newest first", module.Support, http.StatusOK), a.events)
 	huma.Register(api, op(http.MethodGet, "/events/{id}", "get-webhook-event", "One event with its body and deliveries; audited", module.Support, http.StatusOK), a.event)
@@ -138,7 +138,7 @@ func convert[From, To any](all []From, next string, one func(From) To) *answer[r
 	return &answer[rest.List[To]]{rest.NewList(out, next)}
 }
 
-func (a API) endpoints(ctx context.Context, _ *struct{}) (*answer[rest.List[Endpoint]], error) {
+func (a API) endpoints(ctx context.Context, _ *struct{}) (*answer[rest.List[WebhookEndpoint]], error) {
 	all, err := a.Hub.Endpoints(ctx)
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (a API) endpoints(ctx context.Context, _ *struct{}) (*answer[rest.List[Endp
 	return convert(all, "", endpointOf), nil
 }
 
-func (a API) events(ctx context.Context, in *eventsInput) (*answer[rest.List[Event]], error) {
+func (a API) events(ctx context.Context, in *eventsInput) (*answer[rest.List[WebhookEvent]], error) {
 	all, next, err := a.Hub.Events(ctx, webhook.EventFilter{Type: in.Type, Subject: in.Subject, From: in.From, Until: in.Until, Limit: in.Limit, Cursor: in.Cursor})
 	if err == nil {
 		err = a.lookedUp(ctx, in.Subject)
@@ -157,7 +157,7 @@ func (a API) events(ctx context.Context, in *eventsInput) (*answer[rest.List[Eve
 	return convert(all, next, eventOf), nil
 }
 
-func (a API) event(ctx context.Context, in *ByID) (*answer[WholeEvent], error) {
+func (a API) event(ctx context.Context, in *ByID) (*answer[WebhookEventDetail], error) {
 	e, deliveries, err := a.Hub.Event(ctx, in.ID)
 	if err == nil {
 		err = a.lookedUp(ctx, e.ID)
@@ -165,10 +165,10 @@ func (a API) event(ctx context.Context, in *ByID) (*answer[WholeEvent], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &answer[WholeEvent]{WholeEvent{eventOf(e), e.Payload, convert(deliveries, "", deliveryOf).Body.Data}}, nil
+	return &answer[WebhookEventDetail]{WebhookEventDetail{eventOf(e), e.Payload, convert(deliveries, "", deliveryOf).Body.Data}}, nil
 }
 
-func (a API) replay(ctx context.Context, in *replayEvent) (*answer[Replayed], error) {
+func (a API) replay(ctx context.Context, in *replayEvent) (*answer[WebhookReplayed], error) {
 	name, why := "", ""
 	if in.Body != nil {
 		name, why = in.Body.Endpoint, in.Body.Reason
@@ -177,10 +177,10 @@ func (a API) replay(ctx context.Context, in *replayEvent) (*answer[Replayed], er
 	if err != nil {
 		return nil, err
 	}
-	return &answer[Replayed]{Replayed{n}}, nil
+	return &answer[WebhookReplayed]{WebhookReplayed{n}}, nil
 }
 
-func (a API) deliveries(ctx context.Context, in *deliveriesInput) (*answer[rest.List[Delivery]], error) {
+func (a API) deliveries(ctx context.Context, in *deliveriesInput) (*answer[rest.List[WebhookDelivery]], error) {
 	all, next, err := a.Hub.Deliveries(ctx, webhook.DeliveryFilter{Endpoint: in.Endpoint, State: webhook.State(in.State), Type: in.Type, Subject: in.Subject,
 		From: in.From, Until: in.Until, Limit: in.Limit, Cursor: in.Cursor})
 	if err == nil {
@@ -192,15 +192,15 @@ func (a API) deliveries(ctx context.Context, in *deliveriesInput) (*answer[rest.
 	return convert(all, next, deliveryOf), nil
 }
 
-func (a API) delivery(ctx context.Context, in *ByID) (*answer[WholeDelivery], error) {
+func (a API) delivery(ctx context.Context, in *ByID) (*answer[WebhookDeliveryDetail], error) {
 	d, attempts, err := a.Hub.Delivery(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}
-	return &answer[WholeDelivery]{WholeDelivery{deliveryOf(d), convert(attempts, "", attemptOf).Body.Data}}, nil
+	return &answer[WebhookDeliveryDetail]{WebhookDeliveryDetail{deliveryOf(d), convert(attempts, "", attemptOf).Body.Data}}, nil
 }
 
-func (a API) replayMany(ctx context.Context, in *replayMany) (*answer[ReplayJob], error) {
+func (a API) replayMany(ctx context.Context, in *replayMany) (*answer[WebhookReplayJob], error) {
 	s := webhook.Selection{Failed: in.Body.Failed}
 	if in.Body.Since != nil {
 		s.Since = in.Body.Since.UTC()
@@ -209,13 +209,13 @@ func (a API) replayMany(ctx context.Context, in *replayMany) (*answer[ReplayJob]
 	if err != nil {
 		return nil, err
 	}
-	return &answer[ReplayJob]{ReplayJob{job}}, nil
+	return &answer[WebhookReplayJob]{WebhookReplayJob{job}}, nil
 }
 
-func (a API) ping(ctx context.Context, in *change) (*answer[Pinged], error) {
+func (a API) ping(ctx context.Context, in *change) (*answer[WebhookPinged], error) {
 	eventID, attempt, err := a.Hub.Ping(ctx, in.Name, in.Body.text())
 	if err != nil {
 		return nil, err
 	}
-	return &answer[Pinged]{Pinged{eventID, attempt.Error == "", attemptOf(attempt)}}, nil
+	return &answer[WebhookPinged]{WebhookPinged{eventID, attempt.Error == "", attemptOf(attempt)}}, nil
 }

@@ -7,8 +7,8 @@ import (
 	"landline/internal/webhook"
 )
 
-// Endpoint is an endpoint on the wire.
-type Endpoint struct {
+// WebhookEndpoint is an endpoint on the wire.
+type WebhookEndpoint struct {
 	Name       string     `json:"name" example:"billing"`
 	URL        string     `json:"url"`
 	Events     []string   `json:"events" nullable:"false" doc:"Types that it gets; empty: all."`
@@ -21,8 +21,8 @@ type Endpoint struct {
 	Dead       int64      `json:"dead" doc:"Deliveries that were given up and can be replayed."`
 }
 
-func endpointOf(s webhook.EndpointStatus) Endpoint {
-	e := Endpoint{Name: s.Name, URL: s.URL, Events: s.Events, Order: s.Order, Secrets: s.Secrets, State: "up", Reason: s.Reason, Pending: s.Pending, Dead: s.Dead}
+func endpointOf(s webhook.EndpointStatus) WebhookEndpoint {
+	e := WebhookEndpoint{Name: s.Name, URL: s.URL, Events: s.Events, Order: s.Order, Secrets: s.Secrets, State: "up", Reason: s.Reason, Pending: s.Pending, Dead: s.Dead}
 	if e.Events == nil {
 		e.Events = []string{}
 	}
@@ -35,8 +35,8 @@ func endpointOf(s webhook.EndpointStatus) Endpoint {
 	return e
 }
 
-// Event is an event on the wire.
-type Event struct {
+// WebhookEvent is an event on the wire.
+type WebhookEvent struct {
 	ID        string    `json:"id" example:"evt_01h455vb4pex5vsknk084sn02q" doc:"The webhook-id of its messages."`
 	Type      string    `json:"type" example:"user.merged"`
 	Subject   string    `json:"subject,omitempty" doc:"Id of the user that it is about."`
@@ -45,19 +45,19 @@ type Event struct {
 	CreatedAt time.Time `json:"created_at"`
 }
 
-func eventOf(e webhook.StoredEvent) Event {
-	return Event{ID: e.ID, Type: e.Type, Subject: e.Subject, Sequence: e.Sequence, TraceID: e.TraceID, CreatedAt: e.CreatedAt}
+func eventOf(e webhook.StoredEvent) WebhookEvent {
+	return WebhookEvent{ID: e.ID, Type: e.Type, Subject: e.Subject, Sequence: e.Sequence, TraceID: e.TraceID, CreatedAt: e.CreatedAt}
 }
 
-// WholeEvent is an event with its body and deliveries.
-type WholeEvent struct {
-	Event
-	Payload    json.RawMessage `json:"payload" doc:"The body of its messages."`
-	Deliveries []Delivery      `json:"deliveries" nullable:"false"`
+// WebhookEventDetail is an event with its body and deliveries.
+type WebhookEventDetail struct {
+	WebhookEvent
+	Payload    json.RawMessage   `json:"payload" doc:"The body of its messages."`
+	Deliveries []WebhookDelivery `json:"deliveries" nullable:"false"`
 }
 
-// Delivery is a delivery on the wire.
-type Delivery struct {
+// WebhookDelivery is a delivery on the wire.
+type WebhookDelivery struct {
 	ID         string     `json:"id" example:"whd_01h455vb4pex5vsknk084sn02q"`
 	Event      string     `json:"event"`
 	Type       string     `json:"type"`
@@ -73,8 +73,8 @@ type Delivery struct {
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 }
 
-func deliveryOf(d webhook.Delivery) Delivery {
-	out := Delivery{ID: d.ID, Event: d.EventID, Type: d.Type, Endpoint: d.Endpoint, Subject: d.Subject, State: string(d.State), Attempts: d.Attempts,
+func deliveryOf(d webhook.Delivery) WebhookDelivery {
+	out := WebhookDelivery{ID: d.ID, Event: d.EventID, Type: d.Type, Endpoint: d.Endpoint, Subject: d.Subject, State: string(d.State), Attempts: d.Attempts,
 		Replays: d.Replays, Status: d.Status, Error: d.Error, CreatedAt: d.CreatedAt}
 	if d.State == webhook.Pending {
 		out.DueAt = &d.DueAt
@@ -85,8 +85,8 @@ func deliveryOf(d webhook.Delivery) Delivery {
 	return out
 }
 
-// Attempt is one POST on the wire.
-type Attempt struct {
+// WebhookAttempt is one POST on the wire.
+type WebhookAttempt struct {
 	Number   int64     `json:"number"`
 	At       time.Time `json:"at"`
 	Duration int64     `json:"duration" doc:"Milliseconds."`
@@ -95,29 +95,35 @@ type Attempt struct {
 	Excerpt  string    `json:"excerpt,omitempty" doc:"Beginning of a refusal's body, redacted."`
 }
 
-func attemptOf(a webhook.Attempt) Attempt {
-	return Attempt{Number: a.Number, At: a.At, Duration: a.Took.Milliseconds(), Status: a.Status, Error: a.Error, Excerpt: a.Excerpt}
+func attemptOf(a webhook.Attempt) WebhookAttempt {
+	return WebhookAttempt{Number: a.Number, At: a.At, Duration: a.Took.Milliseconds(), Status: a.Status, Error: a.Error, Excerpt: a.Excerpt}
 }
 
-// WholeDelivery is a delivery with its attempts.
-type WholeDelivery struct {
-	Delivery
-	Tries []Attempt `json:"tries" nullable:"false" doc:"Latest attempts, newest first, at most 100."`
+// WebhookDeliveryDetail is a delivery with its attempts.
+type WebhookDeliveryDetail struct {
+	WebhookDelivery
+	Tries []WebhookAttempt `json:"tries" nullable:"false" doc:"Latest attempts, newest first, at most 100."`
 }
 
-// Replayed says how much one event's replay set going.
-type Replayed struct {
+// WebhookReplayed says how much one event's replay set going.
+type WebhookReplayed struct {
 	Deliveries int `json:"deliveries"`
 }
 
-// ReplayJob is the job that replays many events.
-type ReplayJob struct {
+// WebhookReplayJob is the job that replays many events.
+type WebhookReplayJob struct {
 	Job int64 `json:"job" doc:"GET /admin/v1/jobs/{id} tells when it is done; each batch is a job of its own."`
 }
 
-// Pinged is what came of a ping.
-type Pinged struct {
-	Event     string  `json:"event" doc:"Its webhook-id."`
-	Delivered bool    `json:"delivered"`
-	Attempt   Attempt `json:"attempt"`
+// WebhookPinged is what came of a ping.
+type WebhookPinged struct {
+	Event     string         `json:"event" doc:"Its webhook-id."`
+	Delivered bool           `json:"delivered"`
+	Attempt   WebhookAttempt `json:"attempt"`
+}
+
+// WebhookType is a type of event.
+type WebhookType struct {
+	Name string `json:"name" example:"user.merged"`
+	Doc  string `json:"doc"`
 }
