@@ -171,12 +171,13 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	f.events = &recordedEvents{}
 	f.people = &module.People{}
 	f.service, f.auth, err = newService(module.Deps{
-		People: f.people, Events: f.events, Queue: f.queue, DataDir: f.dir,
+		People: f.people, Queue: f.queue, DataDir: f.dir,
 		App: testApp, DB: f.db, KV: kv.NewMemory(f.clock, 1000), Bus: f.bus, Keys: f.ring, Audit: f.audit, Clock: f.clock, Log: log, Metrics: f.metrics, Limits: limit.NewShared(limit.New(f.clock), nil, 0, log, f.metrics),
 	}, f.config, s)
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.service.events = f.events
 	f.service.verifiers["fake"], f.service.verifiers["other"] = fakeProvider{f.clock}, fakeProvider{f.clock}
 	if fresh {
 		f.service.registerJobs(f.queue)
