@@ -183,6 +183,16 @@ func TestEmailCodeSignIn(t *testing.T) {
 		if strings.Contains(f.logs.String(), code) {
 			t.Error("the code is in the log")
 		}
+		// A second device, and a deletion, are told to the address.
+		send(thief, "ada@example.com")
+		try(thief, "ada@example.com", f.deliver(box))
+		if f.deliver(box); !strings.Contains(box.last().Subject, "sign-in") {
+			t.Errorf("%+v", box.last())
+		}
+		f.send(http.MethodDelete, "/v1/me", nil, thief.bearer()...)
+		if f.deliver(box); !strings.Contains(strings.ToLower(box.last().Subject+box.last().Text), "delet") {
+			t.Errorf("%+v", box.last())
+		}
 	})
 }
 
