@@ -4,44 +4,33 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
-	"text/tabwriter"
 	"time"
 )
 
 func main() {
-	short := os.Getenv("CHAOS_SHORT") != ""
-	cuts := flag.Int("cuts", pick(short, 40, 300), "power cuts")
+	cuts := flag.Int("cuts", 300, "power cuts")
 	seed := flag.Uint64("seed", 1, "seed of the first one")
 	flag.Parse()
-	ok, err := run(context.Background(), *seed, *cuts)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "storage:", err)
-		os.Exit(1)
-	}
-	if !ok {
-		os.Exit(1)
-	}
-}
-
-func pick[T any](cond bool, yes, no T) T {
-	if cond {
-		return yes
-	}
-	return no
-}
-
-func run(ctx context.Context, seed uint64, n int) (ok bool, err error) {
+	ctx := context.Background()
 	r, err := newRig(ctx)
 	if err != nil {
-		return false, err
+		panic(err)
 	}
-	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	began := time.Now()
-	var o outcome
-	if err := r.cuts(ctx, mode{}, seed, n, &o); err != nil {
-		fmt.Fprintln(os.Stderr, err)
+	_ = cuts
+	_ = seed
+	for _, empty := range []bool{false, true} {
+		for _, t := range targets {
+			for _, k := range t.kinds {
+				b := time.Now()
+				s, err := r.sweep(ctx, t, k, empty, map[bool]int{false: 1, true: 10}[empty])
+				fmt.Println(empty, s.name, s.points, s.refused, len(s.broken), len(s.dead), err, time.Since(b))
+				for i, x := range append(s.broken, s.dead...) {
+					if i < 4 {
+						fmt.Println("   ", x)
+					}
+				}
+			}
+		}
 	}
-	fmt.Fprintln(out, o.cuts, o.early, o.acknowledged(), o.lossy, o.corrupt, time.Since(began), o.done, o.samples)
-	return true, r.close()
+	fmt.Println(r.close())
 }
