@@ -147,14 +147,14 @@ func recovered(t *testing.T, image string, acknowledged []string) (lost int, cor
 // creation of the file on; half a transaction never does anything.
 func TestPowerCutsTakeNothingBack(t *testing.T) {
 	sum := 0
-	for seed := range uint64(40) {
+	for seed := range uint64(24) {
 		acknowledged, image := cutRun(t, seed, false, false)
 		sum += len(acknowledged)
 		if lost, corrupt := recovered(t, image, acknowledged); lost > 0 || corrupt != "" {
 			t.Errorf("seed %d: %d of %d acknowledged writes are lost; %s", seed, lost, len(acknowledged), corrupt)
 		}
 	}
-	t.Logf("%d writes were acknowledged before 40 cuts", sum)
+	t.Logf("%d writes were acknowledged before 24 cuts", sum)
 	if sum < 100 {
 		t.Errorf("only %d writes were acknowledged: the cuts came too early to prove anything", sum)
 	}
@@ -165,7 +165,7 @@ func TestPowerCutsTakeNothingBack(t *testing.T) {
 // only pretends to sync databases break.
 func TestPowerCutsShowARelaxedDatabaseAndALyingDisk(t *testing.T) {
 	lost, corrupt := 0, 0
-	for seed := range uint64(25) {
+	for seed := range uint64(12) {
 		acknowledged, image := cutRun(t, seed, true, false)
 		n, fault := recovered(t, image, acknowledged)
 		lost += n
@@ -178,7 +178,7 @@ func TestPowerCutsShowARelaxedDatabaseAndALyingDisk(t *testing.T) {
 			corrupt++
 		}
 	}
-	t.Logf("relaxed: %d acknowledged writes lost; lying disk: %d of 25 databases ruined", lost, corrupt)
+	t.Logf("relaxed: %d acknowledged writes lost; lying disk: %d of 12 databases ruined", lost, corrupt)
 	if lost == 0 || corrupt == 0 {
 		t.Errorf("relaxed databases lost %d writes, a lying disk ruined %d databases; both must show", lost, corrupt)
 	}

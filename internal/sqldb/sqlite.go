@@ -67,9 +67,10 @@ func sqliteDSN(path string, relaxed, write bool) string {
 }
 
 // createPrivate makes an empty file that only its owner reads; SQLite gives
-// its log files the same rights.
+// its log files the same rights. New directories survive a power cut: SQLite
+// syncs the one that the file is in, nobody those above it.
 func createPrivate(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := makeDirs(filepath.Dir(path)); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- below the configured data directory
@@ -77,6 +78,23 @@ func createPrivate(path string) error {
 		return err
 	}
 	return f.Close()
+}
+
+// makeDirs is os.MkdirAll whose directories are durable.
+func makeDirs(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncPath(parent)
 }
 
 // classifySQLite reads the result codes of https://www.sqlite.org/rescode.html.

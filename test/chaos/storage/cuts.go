@@ -140,7 +140,7 @@ func (r *rig) cuts(ctx context.Context, m mode, first uint64, n int, out *outcom
 
 // cut loads a house, cuts its power at a random operation and checks what is left.
 func (r *rig) cut(ctx context.Context, m mode, seed uint64, out *outcome) error {
-	rng := rand.New(rand.NewPCG(seed, 7)) // #nosec G404 -- a seeded choice of faults
+	rng := seeded(seed)
 	early := seed%8 == 0                  // these include the first start
 	dir, err := r.directory(early)
 	if err != nil {
@@ -232,4 +232,9 @@ func survey(ctx context.Context, image string, p *promises) (broken []string, co
 	}
 	broken, err = p.check(ctx, h)
 	return broken, errors.Join(err, h.db.Close())
+}
+
+// seeded is a choice of faults that can be repeated.
+func seeded(seed uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, 7)) // #nosec G404 -- no secret
 }

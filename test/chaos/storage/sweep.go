@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"sync"
 
@@ -125,7 +124,7 @@ func (r *rig) point(ctx context.Context, f faultfs.Fault, empty bool) (pt point,
 	}
 	image, err := r.directory(true)
 	if err == nil {
-		err = disk.Image(rand.New(rand.NewPCG(uint64(f.At), 3)), image) // #nosec G115 G404 -- a seeded choice of faults
+		err = disk.Image(seeded(uint64(f.At)), image) // #nosec G115 -- a count
 	}
 	if err != nil {
 		return pt, err
