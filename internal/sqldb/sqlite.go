@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -94,7 +95,10 @@ func makeDirs(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return syncPath(parent)
+	if err := syncPath(parent); !errors.Is(err, fs.ErrPermission) { // one that may be written but not read cannot be synced
+		return err
+	}
+	return nil
 }
 
 // classifySQLite reads the result codes of https://www.sqlite.org/rescode.html.
