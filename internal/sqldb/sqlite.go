@@ -28,14 +28,23 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 		return err
 	}
 	db.name, db.dir, db.path = SQLite, dir, filepath.Join(dir, o.File)
-	if err := createPrivate(db.path); err != nil {
+	if o.ReadOnly {
+		if _, err := os.Stat(db.path); err != nil {
+			return err
+		}
+	} else if err := createPrivate(db.path); err != nil {
 		return fmt.Errorf("sqldb: the data directory must be writable by the user that runs landline: %w", err)
 	}
 	db.faults = faults{classify: classifySQLite, uncertain: uncertainSQLite}
 	db.metrics = newMetrics(o.Metrics, o.File)
-	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, o.Relaxed, true)})
+	write, read := sqliteDSN(db.path, o.Relaxed, true), sqliteDSN(db.path, o.Relaxed, false)
+	if o.ReadOnly {
+		write = fileURL(db.path) + "?mode=ro&immutable=1&_pragma=query_only(ON)"
+		read = write
+	}
+	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, write})
 	db.writer.SetMaxOpenConns(1)
-	db.reader = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, o.Relaxed, false)})
+	db.reader = sql.OpenDB(preparing{&sqlite.Driver{}, read})
 	readers := max(4, runtime.GOMAXPROCS(0))
 	db.reader.SetMaxOpenConns(readers)
 	db.reader.SetMaxIdleConns(readers)
@@ -49,12 +58,16 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 	return nil
 }
 
+func fileURL(path string) string {
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
+	return u.String()
+}
+
 // sqliteDSN says all in the address, because a pragma run on the pool reaches
 // one connection and is lost when that is replaced. busy_timeout comes first:
 // the switch to WAL needs it already.
 func sqliteDSN(path string, relaxed, write bool) string {
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
-	dsn := u.String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(ON)&_pragma=journal_size_limit(67108864)"
+	dsn := fileURL(path) + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(ON)&_pragma=journal_size_limit(67108864)"
 	if relaxed {
 		dsn += "&_pragma=synchronous(NORMAL)"
 	} else {
@@ -115,8 +128,10 @@ func classifySQLite(err error) error {
 		return ErrConflict
 	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
 		return ErrBusy
+	case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
+		return ErrCorrupt
 	case sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN, sqlitelib.SQLITE_PERM,
-		sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB, sqlitelib.SQLITE_PROTOCOL, sqlitelib.SQLITE_NOMEM, sqlitelib.SQLITE_INTERRUPT:
+		sqlitelib.SQLITE_PROTOCOL, sqlitelib.SQLITE_NOMEM, sqlitelib.SQLITE_INTERRUPT:
 		return ErrUnavailable
 	}
 	return nil

@@ -1,0 +1,20 @@
+-- What ended, read from a database that a backup replaces, and ended again in
+-- the backup. Each list is read page by page: id, state, reason.
+
+-- name: SessionsEnded
+SELECT id, state, end_reason FROM session WHERE state <> 'active' AND id > $1 ORDER BY id LIMIT $2;
+
+-- name: RevocationsAll
+SELECT session_id, 'revoked', reason FROM session_revocation WHERE session_id > $1 ORDER BY session_id LIMIT $2;
+
+-- name: UsersGone
+SELECT id, state, '' FROM app_user WHERE state IN ('locked', 'deleted') AND id > $1 ORDER BY id LIMIT $2;
+
+-- name: SessionEndAgain
+UPDATE session SET state = $1, end_reason = $2 WHERE id = $3 AND state = 'active';
+
+-- name: RevocationAgain
+INSERT INTO session_revocation (session_id, reason, revoked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: UserEndAgain
+UPDATE app_user SET state = $1 WHERE id = $2 AND state = 'active';
