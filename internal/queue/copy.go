@@ -89,12 +89,16 @@ func copyJob(ctx context.Context, rows *sql.Rows, to *sql.Tx) error {
 	return nil
 }
 
-// parseTime reads a time as River's SQLite driver writes it, in UTC.
+// timeForms are how River's SQLite driver writes times, in UTC: in its
+// statements, and where it leaves a time.Time to the driver.
+var timeForms = []string{"2006-01-02 15:04:05.999999999", "2006-01-02 15:04:05.999999999 -0700 MST", time.RFC3339Nano}
+
+// parseTime reads one of them.
 func parseTime(text sql.NullString) (sql.NullTime, error) {
 	if !text.Valid {
 		return sql.NullTime{}, nil
 	}
-	for _, layout := range []string{"2006-01-02 15:04:05.999999999", time.RFC3339Nano} {
+	for _, layout := range timeForms {
 		if t, err := time.Parse(layout, text.String); err == nil {
 			return sql.NullTime{Time: t.UTC(), Valid: true}, nil
 		}
