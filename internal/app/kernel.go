@@ -140,10 +140,14 @@ func migrations(capabilities []module.Capability) []sqldb.Migrations {
 
 // migrate brings the schema up to date and makes the queue, whose tables are its own.
 func (k *kernel) migrate(ctx context.Context, capabilities []module.Capability) error {
-	if err := k.db.Migrate(ctx, migrations(capabilities)...); err != nil {
+	err := k.db.Migrate(ctx, migrations(capabilities)...)
+	var newer *sqldb.NewerError
+	switch {
+	case errors.As(err, &newer): // another binary must be installed: trying again cannot help
+		return withExit(ExitConfig, err)
+	case err != nil:
 		return withExit(ExitUnavailable, fmt.Errorf("migrate the database: %w", err))
 	}
-	var err error
 	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry}); err != nil {
 		return err
 	}

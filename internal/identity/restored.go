@@ -18,7 +18,7 @@ var restoreSQL string
 var RestoreQueries = sqldb.MustParse(restoreSQL)
 
 // carryPage is how many rows of the replaced database are carried over at once.
-const carryPage = 500
+const carryPage = 200
 
 // restored ends again what ended after the backup was made: sessions, so that no
 // revoked refresh or access token comes back to life, and users that were locked

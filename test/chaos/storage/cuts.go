@@ -141,7 +141,7 @@ func (r *rig) cuts(ctx context.Context, m mode, first uint64, n int, out *outcom
 // cut loads a house, cuts its power at a random operation and checks what is left.
 func (r *rig) cut(ctx context.Context, m mode, seed uint64, out *outcome) error {
 	rng := seeded(seed)
-	early := seed%8 == 0                  // these include the first start
+	early := seed%8 == 0 // these include the first start
 	dir, err := r.directory(early)
 	if err != nil {
 		return err

@@ -110,14 +110,14 @@ func request(key string) idem.Request {
 // promises are what has been acknowledged, so what must be there.
 type promises struct {
 	mu       sync.Mutex
-	entries  []string             // their row, audit entry and job
-	sessions map[string]int64     // the refresh token that the app has stored
-	ending   map[string]bool      // sessions that were asked to end
-	ended    []string             // sessions whose end was acknowledged
-	begun    []string             // keys that an attempt holds
-	answered map[string]string    // keys and the answer that retries must get
-	macs     map[string][]byte    // what was signed, by key version
-	done     map[string]int       // how often each kind of operation was acknowledged
+	entries  []string          // their row, audit entry and job
+	sessions map[string]int64  // the refresh token that the app has stored
+	ending   map[string]bool   // sessions that were asked to end
+	ended    []string          // sessions whose end was acknowledged
+	begun    []string          // keys that an attempt holds
+	answered map[string]string // keys and the answer that retries must get
+	macs     map[string][]byte // what was signed, by key version
+	done     map[string]int    // how often each kind of operation was acknowledged
 }
 
 func newPromises() *promises {

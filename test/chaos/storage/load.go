@@ -336,4 +336,3 @@ func (h *house) column(ctx context.Context, query string) (set map[string]bool, 
 	})
 	return set, err
 }
-
