@@ -105,6 +105,6 @@ func wayOut(s *Settings, err error) error {
 	if !errors.Is(err, sqldb.ErrCorrupt) || s.Database.URL.Reveal() != "" {
 		return err
 	}
-	return fmt.Errorf("%w\nStarting again does not help. Stop Landline and put a backup in its place: landline db restore FILE.\n"+
-		"Backups that Landline made by itself are in %s; landline db verify FILE says whether one is sound.", err, filepath.Join(s.DataDir, "backups"))
+	return fmt.Errorf("%w: starting again does not help; stop Landline and put a backup in its place with `landline db restore FILE`; "+
+		"backups that Landline made by itself are in %s, and `landline db verify FILE` says whether one is sound", err, filepath.Join(s.DataDir, "backups"))
 }

@@ -171,10 +171,15 @@ func (d *Disk) Image(rng *rand.Rand, into string) error {
 	if !d.isDead() {
 		return errors.New("faultfs: the power is still on")
 	}
+	root, err := os.OpenRoot(into)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	names := d.survivors(rng)
 	way := rng.IntN(ways)
 	for name, f := range names {
-		if err := os.WriteFile(filepath.Join(into, name), f.after(rng, way), 0o600); err != nil {
+		if err := root.WriteFile(name, f.after(rng, way), 0o600); err != nil {
 			return err
 		}
 	}
@@ -186,7 +191,7 @@ func (d *Disk) Image(rng *rand.Rand, into string) error {
 		}
 		var data []byte
 		if data, err = os.ReadFile(filepath.Join(d.dir, name)); err == nil { // #nosec G304 -- a test's directory
-			err = os.WriteFile(filepath.Join(into, name), data, 0o600)
+			err = root.WriteFile(name, data, 0o600)
 		}
 	}
 	return err

@@ -82,7 +82,7 @@ func install() error {
 		}
 		vfs = *at[sqlite.Tsqlite3_vfs](native)
 		vfs.FszOsFile += int32(head)
-		vfs.FzName = uintptr(unsafe.Pointer(&name))
+		vfs.FzName = uintptr(unsafe.Pointer(&name)) // #nosec G103 -- C structures of SQLite
 		vfs.FpNext = 0
 		vfs.FxOpen = pointer(vfsOpen)
 		vfs.FxDelete = pointer(vfsDelete)
@@ -94,7 +94,7 @@ func install() error {
 			FxDeviceCharacteristics: pointer(fileDeviceCharacteristics), FxShmMap: pointer(fileShmMap), FxShmLock: pointer(fileShmLock),
 			FxShmBarrier: pointer(fileShmBarrier), FxShmUnmap: pointer(fileShmUnmap),
 		}
-		if rc := sqlite.Xsqlite3_vfs_register(tls, uintptr(unsafe.Pointer(&vfs)), 1); rc != sqlite.SQLITE_OK {
+		if rc := sqlite.Xsqlite3_vfs_register(tls, uintptr(unsafe.Pointer(&vfs)), 1); rc != sqlite.SQLITE_OK { // #nosec G103 -- C structures of SQLite
 			installed.err = fmt.Errorf("faultfs: the VFS is refused: %d", rc)
 		}
 	})
@@ -103,17 +103,17 @@ func install() error {
 
 // at reads an address of SQLite's memory as a *T.
 func at[T any](address uintptr) *T {
-	return *(**T)(unsafe.Pointer(&address))
+	return *(**T)(unsafe.Pointer(&address)) // #nosec G103 -- C structures of SQLite
 }
 
 // pointer is the C function pointer of a Go function of package level.
 func pointer(f any) uintptr {
-	return (*[2]uintptr)(unsafe.Pointer(&f))[1]
+	return (*[2]uintptr)(unsafe.Pointer(&f))[1] // #nosec G103 -- C structures of SQLite
 }
 
 // function is the Go function of a C function pointer.
 func function[F any](p uintptr) F {
-	return *(*F)(unsafe.Pointer(&struct{ p uintptr }{p}))
+	return *(*F)(unsafe.Pointer(&struct{ p uintptr }{p})) // #nosec G103 -- C structures of SQLite
 }
 
 // below is the real file of p and its methods.
@@ -176,7 +176,7 @@ func vfsOpen(tls *libc.TLS, _, path, p uintptr, flags int32, outFlags uintptr) i
 		}
 	}
 	handles.Store(p, h)
-	at[sqlite.Tsqlite3_file](p).FpMethods = uintptr(unsafe.Pointer(&methods))
+	at[sqlite.Tsqlite3_file](p).FpMethods = uintptr(unsafe.Pointer(&methods)) // #nosec G103 -- C structures of SQLite
 	return sqlite.SQLITE_OK
 }
 
@@ -248,7 +248,7 @@ func fileWrite(tls *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
 }
 
 func (f *file) wrote(buf uintptr, n int32, off int64) {
-	f.pending = append(f.pending, change{off: off, data: append([]byte{}, unsafe.Slice(at[byte](buf), n)...)})
+	f.pending = append(f.pending, change{off: off, data: append([]byte{}, unsafe.Slice(at[byte](buf), n)...)}) // #nosec G103 -- C structures of SQLite
 	f.size = max(f.size, off+int64(n))
 }
 

@@ -101,12 +101,17 @@ func (r *rig) directory(empty bool) (dir string, err error) {
 	if dir, err = os.MkdirTemp(r.root, "disk-"); err != nil || empty {
 		return dir, err
 	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
+	}
+	defer root.Close()
 	files, err := os.ReadDir(r.template)
 	for _, f := range files {
 		var data []byte
 		if err == nil && f.Type().IsRegular() {
 			if data, err = os.ReadFile(filepath.Join(r.template, f.Name())); err == nil { // #nosec G304 -- a directory of this program
-				err = os.WriteFile(filepath.Join(dir, f.Name()), data, 0o600)
+				err = root.WriteFile(f.Name(), data, 0o600)
 			}
 		}
 	}
