@@ -85,7 +85,7 @@ func restoreDatabase(version string, files *configFlags) *cobra.Command {
 			}
 			return sayRestored(cmd.OutOrStdout(), r, out)
 		}}
-	cmd.Flags().DurationVar(&r.Window, "window", 7*24*time.Hour, "how `long` refresh tokens newer than the backup are believed, up to 336h; 0 is not at all")
+	cmd.Flags().DurationVar(&r.Window, "window", 7*24*time.Hour, "for what `time` refresh tokens newer than the backup are believed, up to 336h; 0 is not at all")
 	cmd.Flags().BoolVar(&r.Unchecked, "open-window-anyway", false, "open the window also when it cannot be read what ended after the backup")
 	cmd.Flags().StringVar(&r.Reason, "reason", "a backup was restored", "`why`, for the audit record")
 	return cmd

@@ -70,7 +70,8 @@ func (o *outcome) acknowledged() (n int) {
 // rig makes power cuts in directories of its own.
 type rig struct {
 	root     string
-	template string         // a migrated, empty installation
+	template string         // a migrated, empty house
+	site     string         // the same as a starting Landline makes it
 	dying    sync.WaitGroup // houses whose disk is gone and that are being closed
 	room     chan struct{}  // bounds them
 }
@@ -88,7 +89,15 @@ func newRig(ctx context.Context) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, errors.Join(h.db.Checkpoint(ctx), h.db.Close())
+	if err := errors.Join(h.db.Checkpoint(ctx), h.db.Close()); err != nil {
+		return nil, err
+	}
+	r.site = filepath.Join(root, "site")
+	server, err := serve(r.site, "http://127.0.0.1:1")
+	if err != nil {
+		return nil, err
+	}
+	return r, server.Close()
 }
 
 func (r *rig) close() error {
@@ -96,9 +105,9 @@ func (r *rig) close() error {
 	return os.RemoveAll(r.root)
 }
 
-// directory is a new one, with a fresh installation unless it is to be empty.
-func (r *rig) directory(empty bool) (dir string, err error) {
-	if dir, err = os.MkdirTemp(r.root, "disk-"); err != nil || empty {
+// directory is a new one, with the files of another one or, with "", empty.
+func (r *rig) directory(of string) (dir string, err error) {
+	if dir, err = os.MkdirTemp(r.root, "disk-"); err != nil || of == "" {
 		return dir, err
 	}
 	root, err := os.OpenRoot(dir)
@@ -106,11 +115,11 @@ func (r *rig) directory(empty bool) (dir string, err error) {
 		return "", err
 	}
 	defer root.Close()
-	files, err := os.ReadDir(r.template)
+	files, err := os.ReadDir(of)
 	for _, f := range files {
 		var data []byte
 		if err == nil && f.Type().IsRegular() {
-			if data, err = os.ReadFile(filepath.Join(r.template, f.Name())); err == nil { // #nosec G304 -- a directory of this program
+			if data, err = os.ReadFile(filepath.Join(of, f.Name())); err == nil { // #nosec G304 -- a directory of this program
 				err = root.WriteFile(f.Name(), data, 0o600)
 			}
 		}
@@ -120,13 +129,18 @@ func (r *rig) directory(empty bool) (dir string, err error) {
 
 // cuts makes n power cuts, a few at the same time, into out.
 func (r *rig) cuts(ctx context.Context, m mode, first uint64, n int, out *outcome) error {
+	return many(first, n, func(seed uint64) error { return r.cut(ctx, m, seed, out) })
+}
+
+// many calls fn with n seeds, a few at the same time.
+func many(first uint64, n int, fn func(seed uint64) error) error {
 	seeds := make(chan uint64)
 	errs := make(chan error, n)
 	var workers sync.WaitGroup
 	for range 6 {
 		workers.Go(func() {
 			for seed := range seeds {
-				errs <- r.cut(ctx, m, seed, out)
+				errs <- fn(seed)
 			}
 		})
 	}
@@ -147,7 +161,7 @@ func (r *rig) cuts(ctx context.Context, m mode, first uint64, n int, out *outcom
 func (r *rig) cut(ctx context.Context, m mode, seed uint64, out *outcome) error {
 	rng := seeded(seed)
 	early := seed%8 == 0 // these include the first start
-	dir, err := r.directory(early)
+	dir, err := r.directory(pick(early, "", r.template))
 	if err != nil {
 		return err
 	}
@@ -173,7 +187,7 @@ func (r *rig) cut(ctx context.Context, m mode, seed uint64, out *outcome) error 
 	default:
 		return fmt.Errorf("seed %d: the load ended before the power did: %w", seed, err)
 	}
-	image, err := r.directory(true)
+	image, err := r.directory("")
 	if err != nil {
 		return err
 	}

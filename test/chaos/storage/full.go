@@ -20,8 +20,9 @@ import (
 	"landline/internal/sqldb/faultfs"
 )
 
-// fullConfig is a gateway with one upstream and a program's own feature.
-const fullConfig = `
+// siteConfig is a gateway with one upstream, beside a program's own feature.
+const siteConfig = `
+app: {public_url: "https://api.example.test"}
 upstreams:
   team: {targets: [{name: stable, url: %q}]}
 features:
@@ -30,6 +31,12 @@ features:
 shutdown: {delay: 0s, grace: 2s}
 log: {level: error}
 `
+
+// serve makes a Landline in dir, whose upstream is at url.
+func serve(dir, url string) (*landline.Server, error) {
+	return landline.New(landline.Options{Config: fmt.Appendf(nil, siteConfig, url), Public: "127.0.0.1:0", Admin: "127.0.0.1:0",
+		DataDir: dir, Stdout: io.Discard, Stderr: io.Discard}, notes)
+}
 
 // notes is a feature that a program brings along.
 var notes = landline.Feature{
@@ -72,11 +79,12 @@ type site struct {
 	refresh  string
 	acked    []string
 	out      *filled
+	replayed bool // the last keyed call was answered from the store
 }
 
 // fill runs Landline, fills its disk, looks at what it answers, and frees it again.
 func (r *rig) fill(ctx context.Context) (out filled, err error) {
-	dir, err := r.directory(true)
+	dir, err := r.directory("")
 	if err != nil {
 		return out, err
 	}
@@ -93,8 +101,7 @@ func (r *rig) fill(ctx context.Context) (out filled, err error) {
 		w.WriteHeader(http.StatusOK)
 	}))
 	defer upstream.Close()
-	server, err := landline.New(landline.Options{Config: fmt.Appendf(nil, fullConfig, upstream.URL), Public: "127.0.0.1:0", Admin: "127.0.0.1:0",
-		DataDir: dir, Stdout: io.Discard, Stderr: io.Discard}, notes)
+	server, err := serve(dir, upstream.URL)
 	if err != nil {
 		return out, err
 	}
@@ -114,7 +121,7 @@ func (r *rig) fill(ctx context.Context) (out filled, err error) {
 
 // day is what happens: space, no space, space again.
 func (s *site) day(disk *faultfs.Disk) error {
-	if err := s.install(); err != nil {
+	if err := s.install("first-launch-of-chaos"); err != nil {
 		return err
 	}
 	if _, err := s.note("before"); err != nil {
@@ -156,8 +163,8 @@ func (s *site) day(disk *faultfs.Disk) error {
 	return s.everythingWorks()
 }
 
-func (s *site) install() error {
-	res, body, err := s.call("POST", "/v1/installations", "{}", "application/json", "Idempotency-Key", "first-launch-of-chaos")
+func (s *site) install(key string) error {
+	res, body, err := s.call("POST", "/v1/installations", "{}", "application/json", "Idempotency-Key", key)
 	if err != nil {
 		return err
 	}
@@ -260,15 +267,14 @@ func (s *site) everythingWorks() error {
 
 // reopenNotes looks for acknowledged notes after a power cut.
 func (r *rig) reopenNotes(ctx context.Context, disk *faultfs.Disk, s *site) error {
-	image, err := r.directory(true)
+	image, err := r.directory("")
 	if err != nil {
 		return err
 	}
 	if err := disk.Image(seeded(1), image); err != nil {
 		return err
 	}
-	server, err := landline.New(landline.Options{Config: fmt.Appendf(nil, fullConfig, "http://127.0.0.1:1"), Public: "127.0.0.1:0", Admin: "127.0.0.1:0",
-		DataDir: image, Stdout: io.Discard, Stderr: io.Discard}, notes)
+	server, err := serve(image, "http://127.0.0.1:1")
 	if err != nil {
 		return fmt.Errorf("after the power cut: %w", err)
 	}

@@ -138,3 +138,10 @@ func (p *promises) total() (n int) {
 	}
 	return n
 }
+
+func pick[T any](cond bool, yes, no T) T {
+	if cond {
+		return yes
+	}
+	return no
+}

@@ -20,6 +20,7 @@ func main() {
 		o = brief
 	}
 	flag.IntVar(&o.cuts, "cuts", o.cuts, "power cuts")
+	flag.IntVar(&o.wire, "wire", o.wire, "power cuts under all of Landline")
 	flag.Uint64Var(&o.seed, "seed", o.seed, "seed of the first one")
 	flag.Parse()
 	missed, err := run(context.Background(), os.Stdout, o)
@@ -35,14 +36,15 @@ func main() {
 type options struct {
 	seed     uint64
 	cuts     int // power cuts
+	wire     int // power cuts under all of Landline
 	control  int // power cuts of each control
 	stride   int // of the sweep over a running installation
 	creation int // stride of the sweep over the first start
 }
 
 var (
-	full  = options{seed: 1, cuts: 300, control: 60, stride: 1, creation: 5}
-	brief = options{seed: 1, cuts: 40, control: 15, stride: 12, creation: 60}
+	full  = options{seed: 1, cuts: 300, wire: 60, control: 60, stride: 1, creation: 5}
+	brief = options{seed: 1, cuts: 40, wire: 8, control: 15, stride: 12, creation: 60}
 )
 
 // table prints lines of what was tried, what came of it and whether the target is met.
@@ -81,9 +83,10 @@ func run(ctx context.Context, w io.Writer, o options) (missed int, err error) {
 }
 
 func (r *rig) powerCuts(ctx context.Context, t *table, o options) error {
-	var real, relaxed, lying outcome
+	var real, wire, relaxed, lying outcome
 	err := errors.Join(
 		r.cuts(ctx, mode{}, o.seed, o.cuts, &real),
+		many(o.seed, o.wire, func(seed uint64) error { return r.cutSite(ctx, seed, &wire) }),
 		r.cuts(ctx, mode{relaxed: true}, o.seed, o.control, &relaxed),
 		r.cuts(ctx, mode{lying: true}, o.seed, o.control, &lying))
 	tried := func(o *outcome) string {
@@ -94,6 +97,8 @@ func (r *rig) powerCuts(ctx context.Context, t *table, o options) error {
 	}
 	t.line("power cut", tried(&real), found(&real), "0, 0", real.lossy == 0 && real.corrupt == 0 && real.cuts == o.cuts,
 		append([]string{fmt.Sprintf("power cuts: %d during the first start; acknowledged: %s", real.early, kinds(real.done))}, real.samples...)...)
+	t.line("power cut under all of Landline, over HTTP", tried(&wire), found(&wire), "0, 0", wire.lossy == 0 && wire.corrupt == 0 && wire.cuts == o.wire,
+		append([]string{fmt.Sprintf("over HTTP: %d during the first start; acknowledged: %s", wire.early, kinds(wire.done))}, wire.samples...)...)
 	t.line("control: synchronous=NORMAL", tried(&relaxed), found(&relaxed), "> 0, 0", relaxed.lossy > 0 && relaxed.corrupt == 0)
 	t.line("control: a disk that lies", tried(&lying), found(&lying), "> 0, > 0", lying.lossy > 0 && lying.corrupt > 0)
 	return err

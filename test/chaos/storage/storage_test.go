@@ -71,3 +71,15 @@ func TestAFullDiskRefusesWritesAndRecovers(t *testing.T) {
 		t.Errorf("%d of %d writes were refused: %q", f.refused, f.writes, f.faults)
 	}
 }
+
+// What apps were told over HTTP is kept as well.
+func TestPowerCutsUnderAllOfLandline(t *testing.T) {
+	r := testRig(t)
+	var o outcome
+	if err := many(1, 4, func(seed uint64) error { return r.cutSite(t.Context(), seed, &o) }); err != nil {
+		t.Fatal(err)
+	}
+	if o.lossy > 0 || o.corrupt > 0 || o.acknowledged() == 0 {
+		t.Errorf("%d of %d cuts broke promises, %d databases are unsound, %d operations acknowledged: %q", o.lossy, o.cuts, o.corrupt, o.acknowledged(), o.samples)
+	}
+}

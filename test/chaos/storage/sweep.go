@@ -90,7 +90,7 @@ type point struct {
 // point runs the script with one fault, then again without, cuts the power so
 // that only what was synced remains, and checks every promise.
 func (r *rig) point(ctx context.Context, f faultfs.Fault, empty bool) (pt point, err error) {
-	dir, err := r.directory(empty)
+	dir, err := r.directory(pick(empty, "", r.template))
 	if err != nil {
 		return pt, err
 	}
@@ -122,7 +122,7 @@ func (r *rig) point(ctx context.Context, f faultfs.Fault, empty bool) (pt point,
 	if h != nil {
 		quiet.Debug("closed on a dead disk", "error", h.db.Close())
 	}
-	image, err := r.directory(true)
+	image, err := r.directory("")
 	if err == nil {
 		err = disk.Image(seeded(uint64(f.At)), image) // #nosec G115 -- a count
 	}
