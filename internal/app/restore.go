@@ -166,6 +166,12 @@ func (p *restore) carry(ctx context.Context) (sum module.Carried, unread, err er
 			sum.Until = got.Until
 		}
 	}
+	err = db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		return log.Record(ctx, tx, audit.Entry{Action: "database.restore", Target: filepath.Base(p.o.File), Reason: p.o.Reason, After: map[string]any{"ended": sum.Ended}})
+	})
+	if err != nil {
+		return sum, unread, err
+	}
 	return sum, unread, log.Settle(ctx)
 }
 

@@ -248,9 +248,8 @@ func (c *copying) sequences(ctx context.Context, t *tableCopy) error {
 		return err
 	}
 	for _, name := range columns {
-		var last int64 // the highest ever given, also when its row is gone
-		err := c.src.QueryRowContext(ctx, `SELECT seq FROM sqlite_sequence WHERE name = $1`, t.name).Scan(&last)
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		last, err := c.lastNumber(ctx, t, name)
+		if err != nil {
 			return err
 		}
 		_, err = c.dst.ExecContext(ctx, `SELECT setval(pg_get_serial_sequence($1, $2), GREATEST($3, 1), $3 > 0)`, quoted(t.name), name, last)
@@ -259,6 +258,25 @@ func (c *copying) sequences(ctx context.Context, t *tableCopy) error {
 		}
 	}
 	return nil
+}
+
+// lastNumber is the highest number that a column has ever had; SQLite remembers
+// those whose rows are gone where the column is AUTOINCREMENT.
+func (c *copying) lastNumber(ctx context.Context, t *tableCopy, name string) (last int64, err error) {
+	err = c.src.QueryRowContext(ctx, `SELECT COALESCE(MAX(`+quoted(name)+`), 0) FROM `+quoted(t.name)).Scan(&last) // #nosec G202 -- quoted
+	if err != nil {
+		return 0, err
+	}
+	var there int
+	if err := c.src.QueryRowContext(ctx, `SELECT COUNT(*) FROM sqlite_schema WHERE name = 'sqlite_sequence'`).Scan(&there); err != nil || there == 0 {
+		return last, err
+	}
+	var given int64
+	err = c.src.QueryRowContext(ctx, `SELECT seq FROM sqlite_sequence WHERE name = $1`, t.name).Scan(&given)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return max(last, given), err
 }
 
 func (t *tableCopy) selection() string {
