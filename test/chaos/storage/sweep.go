@@ -45,7 +45,7 @@ func (r *rig) sweep(ctx context.Context, t target, kind faultfs.Kind, empty bool
 	var all error
 	next, end := 1, false
 	var workers sync.WaitGroup
-	for range 4 {
+	for range 3 {
 		workers.Go(func() {
 			for {
 				mu.Lock()
