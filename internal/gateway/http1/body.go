@@ -113,7 +113,6 @@ var errClosed = errors.New("http1: read after close")
 
 // Close ends the exchange; unless the body was read to its end, the connection with it.
 func (b *body) Close() error {
-	b.x.close(errClosed)
-	b.x.stop()
+	b.x.leave()
 	return nil
 }

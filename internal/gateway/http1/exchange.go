@@ -87,7 +87,7 @@ func (x *exchange) run(r *Request, hooks Hooks) (*http.Response, error) {
 		}
 		switch {
 		case h.status >= 200:
-			return x.answer(r, h), nil
+			return x.answer(h), nil
 		case h.status == http.StatusSwitchingProtocols:
 			return nil, fault("the answer switches protocols, which nobody asked for")
 		case n >= MaxInformational:
@@ -174,7 +174,7 @@ var (
 )
 
 // answer makes the answer of a final header.
-func (x *exchange) answer(r *Request, h head) *http.Response {
+func (x *exchange) answer(h head) *http.Response {
 	if h.close {
 		x.last()
 	}
@@ -186,12 +186,8 @@ func (x *exchange) answer(r *Request, h head) *http.Response {
 	if h.minor == 0 {
 		res.Proto = "HTTP/1.0"
 	}
-	bodiless := r.Method == http.MethodHead
-	if h.status == http.StatusNoContent || h.status == http.StatusNotModified {
-		bodiless, res.ContentLength = true, 0
-	}
 	switch {
-	case bodiless || h.length == 0 && !h.chunked:
+	case h.bodiless, h.length == 0:
 		res.Body = http.NoBody
 		x.finish()
 		return res
@@ -256,6 +252,18 @@ func (x *exchange) giveBack() {
 
 // abort is close for a context that has ended.
 func (x *exchange) abort() { x.close(nil) }
+
+// leave is close for one who wants no more of the answer. If there is no more,
+// the upload may still go on.
+func (x *exchange) leave() {
+	x.mu.Lock()
+	read := x.read
+	x.mu.Unlock()
+	if !read {
+		x.close(errClosed)
+		x.stop()
+	}
+}
 
 // close ends the connection, unless it was given back. Buffers are left to the
 // garbage collector: somebody may still be reading into them.

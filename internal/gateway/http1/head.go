@@ -19,10 +19,11 @@ type head struct {
 	minor  int    // of HTTP/1.x
 	header http.Header
 
-	chunked bool
-	length  int64 // Content-Length, -1 without
-	close   bool  // the connection ends with this answer
-	trailer http.Header
+	chunked  bool
+	bodiless bool  // whatever else the header says
+	length   int64 // Content-Length, -1 without
+	close    bool  // the connection ends with this answer
+	trailer  http.Header
 }
 
 var (
@@ -152,10 +153,8 @@ func parseFields(text string) (http.Header, error) {
 		if line == "" {
 			return header, nil
 		}
-		for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') { // obs-fold, RFC 9112 §5.2
-			var more string
-			more, rest = nextLine(rest)
-			line = strings.TrimRight(line, " \t") + " " + strings.Trim(more, " \t")
+		if rest != "" && isBlank(rest[0]) {
+			line, rest = unfold(line, rest)
 		}
 		text = rest
 		name, value, ok := strings.Cut(line, ":")
@@ -175,6 +174,19 @@ func parseFields(text string) (http.Header, error) {
 	}
 }
 
+// unfold appends the lines that go on with line (obs-fold, RFC 9112 §5.2).
+func unfold(line, rest string) (unfolded, left string) {
+	b := []byte(strings.TrimRight(line, " \t"))
+	for rest != "" && isBlank(rest[0]) {
+		line, rest = nextLine(rest)
+		b = append(b, ' ')
+		b = append(b, strings.Trim(line, " \t")...)
+	}
+	return string(b), rest
+}
+
+func isBlank(b byte) bool { return b == ' ' || b == '\t' }
+
 // framing finds out how long the body is (RFC 9112 §6) and whether the
 // connection can be used again (§9.3), and takes the fields away that say so.
 func (h *head) framing(method string) error {
@@ -193,18 +205,19 @@ func (h *head) framing(method string) error {
 			h.close, h.length = true, -1
 			delete(h.header, "Content-Length")
 		}
+		if err := h.announced(); err != nil {
+			return err
+		}
 	}
 	switch {
 	case h.status < 200:
-		h.chunked, h.length = false, 0
-		return nil
-	case method == http.MethodHead, h.status == http.StatusNoContent, h.status == http.StatusNotModified:
-		h.chunked = false
-		return nil
-	case !h.chunked:
-		return nil
+		h.chunked, h.length, h.bodiless = false, 0, true
+	case method == http.MethodHead:
+		h.chunked, h.bodiless = false, true
+	case h.status == http.StatusNoContent, h.status == http.StatusNotModified:
+		h.chunked, h.length, h.bodiless = false, 0, true
 	}
-	return h.announced()
+	return nil
 }
 
 // contentLength takes one value, or the same several times.
