@@ -79,5 +79,5 @@ func measure(b *bench.Bench) error {
 		return err
 	}
 	options.Print("A POST whose key is durable before the answer", rows, map[string]string{"POST with a key": "≥ 0.5"})
-	return nil
+	return options.SaveProfile(rows[1])
 }

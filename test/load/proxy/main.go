@@ -10,14 +10,11 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +27,6 @@ const answerBytes = 1024
 var (
 	options = bench.Flags()
 	target  = flag.String("target", "", "internal: what the baseline proxies to")
-	profile = flag.String("profile", "", "also write a CPU profile of landline with everything on to this file")
 )
 
 func main() {
@@ -108,30 +104,5 @@ func measure(b *bench.Bench) error {
 		return err
 	}
 	options.Print("A proxied GET of 1 KiB", rows, map[string]string{"everything on": "≥ 1.2"})
-	if *profile == "" {
-		return nil
-	}
-	return saveProfile(*profile, landline, rows[2])
-}
-
-// saveProfile measures one more round under the profiler.
-func saveProfile(file string, p *bench.Process, row *bench.Row) error {
-	seconds := max(int(options.Duration.Seconds())-1, 1)
-	fetched := make(chan error, 1)
-	go func() {
-		res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.Admin, seconds))
-		if err != nil {
-			fetched <- err
-			return
-		}
-		defer res.Body.Close()
-		data, err := io.ReadAll(res.Body)
-		if err == nil && res.StatusCode != http.StatusOK {
-			err = fmt.Errorf("profile: %s", res.Status)
-		}
-		fetched <- errors.Join(err, os.WriteFile(file, data, 0o600))
-	}()
-	once := *options
-	once.Rounds = 1
-	return errors.Join(once.Compare([]*bench.Row{row}), <-fetched)
+	return options.SaveProfile(rows[2])
 }

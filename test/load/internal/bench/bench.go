@@ -31,6 +31,8 @@ type Options struct {
 	Duration    time.Duration // of one round
 	Connections int           // at the same time
 	Short       bool
+
+	profile string
 }
 
 // Flags declares the flags; call flag.Parse after it.
@@ -44,6 +46,7 @@ func Flags() *Options {
 	flag.IntVar(&o.Rounds, "rounds", o.Rounds, "rounds; the median counts")
 	flag.DurationVar(&o.Duration, "duration", o.Duration, "length of one round")
 	flag.IntVar(&o.Connections, "connections", 32, "connections at the same time")
+	flag.StringVar(&o.profile, "profile", "", "also write a CPU profile of landline in the row that matters to this file")
 	return o
 }
 
@@ -99,6 +102,12 @@ func (o *Options) Compare(rows []*Row) error {
 	return nil
 }
 
+// Warm sends the first n requests of one connection.
+func (r *Row) Warm(n int) error {
+	_, err := r.drive(0, n, time.Now().Add(time.Minute))
+	return err
+}
+
 // round sends requests for a while.
 func (r *Row) round(d time.Duration, connections int) (rate, cpu float64, err error) {
 	before, err := r.Process.cpuTime()
@@ -114,7 +123,7 @@ func (r *Row) round(d time.Duration, connections int) (rate, cpu float64, err er
 	results := make(chan result, connections)
 	for i := range connections {
 		go func() {
-			n, err := r.drive(i, until)
+			n, err := r.drive(i, 0, until)
 			results <- result{n, err}
 		}()
 	}

@@ -37,9 +37,10 @@ func Post(path, header, body string) string {
 		strconv.Itoa(len(body)) + "\r\n" + header + "\r\n" + body
 }
 
-// drive sends requests over one connection until the time is over. It reads
-// a header up to the blank line and then Content-Length bytes.
-func (c *Client) drive(connection int, until time.Time) (n int, err error) {
+// drive sends requests over one connection until the time is over, at most so
+// many if most is not 0. It reads a header up to the blank line and then
+// Content-Length bytes.
+func (c *Client) drive(connection, most int, until time.Time) (n int, err error) {
 	conn, err := net.Dial("tcp", c.Address)
 	if err != nil {
 		return 0, err
@@ -49,7 +50,7 @@ func (c *Client) drive(connection int, until time.Time) (n int, err error) {
 		return 0, err
 	}
 	r, out := bufio.NewReaderSize(conn, 16<<10), make([]byte, 0, 4<<10)
-	for time.Now().Before(until) {
+	for (most == 0 || n < most) && time.Now().Before(until) {
 		if _, err := conn.Write(c.Request(out[:0], connection, n)); err != nil {
 			return n, err
 		}
