@@ -109,11 +109,13 @@ func BenchmarkProxied(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}
 	bare := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true},
+		Transport: transport,
 	})
 	defer bare.Close()
+	defer transport.CloseIdleConnections()
 	for name, address := range map[string]string{"everything": everythingOn(b, service).addr, "bare": strings.TrimPrefix(bare.URL, "http://")} {
 		ask := asker(b, address, everythingHeader)
 		b.Run(name, func(b *testing.B) {

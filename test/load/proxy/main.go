@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"landline/test/load/internal/bench"
@@ -32,7 +33,8 @@ var (
 func main() {
 	bench.Main(func() error { return bench.Run(measure) }, map[string]func() error{
 		"upstream": func() error { return bench.Serve(http.HandlerFunc(answer)) },
-		"baseline": baseline,
+		"baseline": func() error { return baseline(nil) },
+		"pooled":   func() error { return baseline(&buffers{}) },
 	})
 }
 
@@ -42,14 +44,27 @@ func answer(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(w, `{"data":"%s"}`, strings.Repeat("x", answerBytes-11))
 }
 
-func baseline() error {
+// buffers lets a ReverseProxy use the memory that it copies with again.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if buf, ok := b.pool.Get().(*[]byte); ok {
+		return *buf
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *buffers) Put(buf []byte) { b.pool.Put(&buf) }
+
+func baseline(pool httputil.BufferPool) error {
 	u, err := url.Parse(*target)
 	if err != nil {
 		return err
 	}
 	return bench.Serve(&httputil.ReverseProxy{
-		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(u) },
-		Transport: &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true},
+		Rewrite:    func(r *httputil.ProxyRequest) { r.SetURL(u) },
+		Transport:  &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute, DisableCompression: true},
+		BufferPool: pool,
 	})
 }
 
@@ -82,6 +97,10 @@ func measure(b *bench.Bench) error {
 	if err != nil {
 		return err
 	}
+	pooled, err := b.Self("pooled", "pooled", "-target", "http://"+upstream.Address)
+	if err != nil {
+		return err
+	}
 	landline, err := b.Landline(options.Landline, fmt.Sprintf(config, "http://"+upstream.Address))
 	if err != nil {
 		return err
@@ -96,6 +115,7 @@ func measure(b *bench.Bench) error {
 	}
 	rows := []*bench.Row{
 		{Name: "bare ReverseProxy", Process: bare, Client: client(bare, "/", caller)},
+		{Name: "bare ReverseProxy with a BufferPool", Process: pooled, Client: client(pooled, "/", caller)},
 		{Name: "nothing on", Process: landline, Client: client(landline, "/v1/open", "")},
 		{Name: "everything on", Process: landline, Client: client(landline, "/v1/everything", caller)},
 		{Name: "everything on, transport: standard", Process: landline, Client: client(landline, "/v1/standard", caller)},
@@ -104,5 +124,5 @@ func measure(b *bench.Bench) error {
 		return err
 	}
 	options.Print("A proxied GET of 1 KiB", rows, map[string]string{"everything on": "≥ 1.2"})
-	return options.SaveProfile(rows[2])
+	return options.SaveProfile(rows[3])
 }
