@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"time"
 )
 
 // SaveProfile measures one more round of row, whose process is Landline, under
@@ -14,7 +15,7 @@ func (o *Options) SaveProfile(row *Row) error {
 	if o.profile == "" {
 		return nil
 	}
-	seconds := max(int(o.Duration.Seconds())-1, 1)
+	const seconds = 11
 	fetched := make(chan error, 1)
 	go func() {
 		res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", row.Process.Admin, seconds))
@@ -31,5 +32,6 @@ func (o *Options) SaveProfile(row *Row) error {
 	}()
 	once := *o
 	once.Rounds = 1
+	once.Duration = (seconds + 1) * time.Second
 	return errors.Join(once.Compare([]*Row{row}), <-fetched)
 }
