@@ -107,10 +107,11 @@ func TestAllocationBudget(t *testing.T) {
 
 // TestAllocationBudgetOfTheWholeWay bounds a proxied GET with everything on,
 // from the client's connection to the upstream's and back: what net/http's
-// server allocates, some 18 times, and all of ours. A bare httputil.ReverseProxy
-// allocates 77 times.
+// server allocates, some 18 times, and all of ours: 58 times, and a few more with
+// the race detector, under which a sync.Pool forgets on purpose. A bare
+// httputil.ReverseProxy allocates 77 times.
 func TestAllocationBudgetOfTheWholeWay(t *testing.T) {
-	const budget = 60
+	const budget = 66
 	ask := asker(t, everythingOn(t, plainService(t)).addr, everythingHeader)
 	ask() // connects, and makes what is made once
 	n := testing.AllocsPerRun(500, ask)
