@@ -145,7 +145,7 @@ func (h *head) statusLine(line string) error {
 
 // parseFields reads the lines of a header up to the empty one.
 func parseFields(text string) (http.Header, error) {
-	n := strings.Count(text, "\n")
+	n := max(strings.Count(text, "\n")-1, 1) // the last line is empty
 	header := make(http.Header, n)
 	values := make([]string, n) // one piece of memory for most fields
 	for {

@@ -40,7 +40,7 @@ func Flags() *Options {
 	o := &Options{Short: os.Getenv("BENCH_SHORT") != ""}
 	o.Rounds, o.Duration = 7, 2*time.Second
 	if o.Short {
-		o.Rounds, o.Duration = 5, 400*time.Millisecond
+		o.Rounds, o.Duration = 5, 250*time.Millisecond
 	}
 	flag.StringVar(&o.Landline, "landline", "bin/landline", "binary to measure")
 	flag.IntVar(&o.Rounds, "rounds", o.Rounds, "rounds; the median counts")
