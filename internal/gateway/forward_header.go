@@ -106,8 +106,12 @@ func (g *Gateway) outgoingHeader(x *Exchange, r *http.Request, up *upstream, upg
 	if upgrade {
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	}
-	if _, said := h["User-Agent"]; !said {
+	switch agent := h["User-Agent"]; len(agent) {
+	case 0:
 		h["User-Agent"] = noValue // else net/http would name itself
+	case 1:
+	default:
+		h["User-Agent"] = agent[:1:1] // RFC 9110 §10.1.5: it has one value
 	}
 	g.addForwarding(h, x, r)
 	if x.TraceID != "" {
