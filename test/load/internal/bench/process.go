@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -30,8 +32,40 @@ type Process struct {
 
 // Bench starts processes and ends them all.
 type Bench struct {
-	Dir     string // for files, removed at the end; on the disk of the working directory
+	Dir string // for files, removed at the end; on the disk of the working directory
+
+	mu      sync.Mutex
 	started []*Process
+}
+
+// end ends what was started and removes the files.
+func (b *Bench) end() (err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.started {
+		err = errors.Join(err, p.Stop())
+	}
+	b.started = nil
+	return errors.Join(err, os.RemoveAll(b.Dir))
+}
+
+// endOnSignal leaves nothing running when the program is interrupted, or when
+// nobody reads its output any more.
+func (b *Bench) endOnSignal() (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
+	go func() {
+		if _, interrupted := <-signals; interrupted {
+			if err := b.end(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+			os.Exit(1)
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+	}
 }
 
 // Run calls measure with a Bench and ends what it started.
@@ -47,12 +81,8 @@ func Run(measure func(*Bench) error) (err error) {
 	if b.Dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	defer func() {
-		for _, p := range b.started {
-			err = errors.Join(err, p.Stop())
-		}
-		err = errors.Join(err, os.RemoveAll(dir))
-	}()
+	defer b.endOnSignal()()
+	defer func() { err = errors.Join(err, b.end()) }()
 	return measure(b)
 }
 
@@ -91,7 +121,9 @@ func (b *Bench) start(name, program string, args ...string) (*Process, error) {
 		return nil, err
 	}
 	p := &Process{Name: name, cmd: cmd}
+	b.mu.Lock()
 	b.started = append(b.started, p)
+	b.mu.Unlock()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		return nil, fmt.Errorf("%s does not start: %w: %s", name, err, log.String())
