@@ -235,8 +235,8 @@ func TestOneServerPerDataDirectory(t *testing.T) {
 	data := t.TempDir()
 	startNode(t, file, data)
 	second, err := tryNode(t, file, data)
-	if err == nil || second.exit != 69 || !strings.Contains(second.logs.String(), "in use by another landline") {
-		t.Errorf("%v, exit %d\n%s", err, second.exit, second.logs)
+	if err == nil || second.Exit() != 69 || !strings.Contains(second.logs.String(), "in use by another landline") {
+		t.Errorf("%v, exit %d\n%s", err, second.Exit(), second.logs)
 	}
 }
 
