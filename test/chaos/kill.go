@@ -12,6 +12,10 @@ import (
 	"landline/test/process"
 )
 
+// rescue is when jobs of dead nodes on PostgreSQL have been taken up (after five
+// minutes) and worked. The short form only looks whether they are still there.
+const rescue = 7 * time.Minute
+
 // kill ends the process with SIGKILL again and again while phones use it, on
 // SQLite and on PostgreSQL, also while it starts.
 func kill(ctx context.Context, h *house, r *report) error {
@@ -114,8 +118,7 @@ func killLoop(ctx context.Context, h *house, r *report, engine string, length ti
 		f.rest()
 		return err
 	}
-	settle := pick(h, 7*time.Minute, 40*time.Second) // leases end after 15 seconds, jobs of dead nodes on PostgreSQL are taken up after five minutes
-	verdict, err := f.verify(ctx, settle, jobInDatabase(database))
+	verdict, err := f.verify(ctx, pick(h, rescue, 3*time.Second), jobInDatabase(database))
 	if err != nil {
 		return err
 	}

@@ -24,11 +24,13 @@ type verdict struct {
 }
 
 // verify asks again about everything that the phones were told. Everything is
-// healed by now. settle bounds how long keys and jobs may take to settle.
-// waitingJob tells whether an order's job is still in the queue; nil: there is no way to look.
-func (f *fleet) verify(ctx context.Context, settle time.Duration, waitingJob func(ctx context.Context, order string) (bool, error)) (*verdict, error) {
+// healed by now. Keys may take until their lease ends, and jobs may take so long
+// as jobs says. waitingJob tells whether an order's job is still in the queue;
+// nil: there is no way to look.
+func (f *fleet) verify(ctx context.Context, jobs time.Duration, waitingJob func(ctx context.Context, order string) (bool, error)) (*verdict, error) {
+	const settle = 40 * time.Second // leases last 15
 	f.rest()
-	ctx, cancel := context.WithTimeout(ctx, settle+2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, settle+jobs+2*time.Minute)
 	defer cancel()
 	v := &verdict{}
 	f.stop = make(chan struct{}) // phones may repeat again
@@ -49,7 +51,7 @@ func (f *fleet) verify(ctx context.Context, settle time.Duration, waitingJob fun
 			}
 		}
 	}
-	err := f.checkJobs(ctx, deadline, v, waitingJob)
+	err := f.checkJobs(ctx, time.Now().Add(jobs), v, waitingJob)
 	return v, err
 }
 
@@ -191,6 +193,9 @@ func (f *fleet) checkJobs(ctx context.Context, deadline time.Time, v *verdict, w
 func (f *fleet) tell(v *verdict, suffix string) {
 	r := f.report
 	r.info("requests, of them cut off / refused for now"+suffix, "%d, %d / %d", f.requests.Load(), f.cut.Load(), f.refused.Load())
+	if half := f.half.Load(); half > 0 {
+		r.info("requests of which the server saw half a header"+suffix, "%d", half)
+	}
 	r.info("installations, keyed writes, orders, refreshes, reads"+suffix, "%d, %d, %d, %d, %d", v.installs, v.writes, v.orders, f.refreshes.Load(), f.reads.Load())
 	r.zero("acknowledged writes lost"+suffix, int(v.lost.Load()))
 	r.zero("acknowledged writes that never happened"+suffix, int(v.phantom.Load()))
