@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"time"
 
@@ -26,7 +27,8 @@ type cast struct {
 }
 
 // newCast starts n nodes of binary on server; nil is the house's.
-func newCast(ctx context.Context, h *house, n int, server *postgres, env ...string) (c *cast, err error) {
+// host is the name by which nodes know the service.
+func newCast(ctx context.Context, h *house, n int, server *postgres, host string, env ...string) (c *cast, err error) {
 	c = &cast{h: h, postgres: server}
 	defer func() {
 		if err != nil {
@@ -65,8 +67,12 @@ func newCast(ctx context.Context, h *house, n int, server *postgres, env ...stri
 			return c, err
 		}
 	}
+	_, port, err := net.SplitHostPort(c.toService.Address())
+	if err != nil {
+		return c, err
+	}
 	c.options = process.Options{Binary: h.service, Env: append([]string{
-		"CHAOS_UPSTREAM=http://" + c.toService.Address(), "CHAOS_MASTER_KEY=" + process.MasterKey(),
+		"CHAOS_UPSTREAM=http://" + net.JoinHostPort(host, port), "CHAOS_MASTER_KEY=" + process.MasterKey(),
 		"CHAOS_POSTGRES=" + c.postgres.urlAt(c.toPostgres.Address(), c.database),
 		"CHAOS_REDIS=redis://" + c.toRedis.Address() + "/0", "CHAOS_PREFIX=" + process.RandomName("chaos_"),
 	}, env...)}
@@ -147,4 +153,15 @@ func (c *cast) returned(ctx context.Context, r *report, base func() string) (tim
 		err = errors.Join(err, errors.New("the probe got an answer that no document allows"))
 	}
 	return d, err
+}
+
+// warm fills the pools of the nodes behind base, and returns the size of the
+// first node at rest after that.
+func (c *cast) warm(ctx context.Context, base func() string) (size, error) {
+	f := newFleet(base, c.ledger, &report{theme: "warm"})
+	f.start(ctx, 16, c.h.seed+1)
+	time.Sleep(pick(c.h, 3*time.Second, time.Second)) // the time it takes
+	f.rest()
+	f.client.CloseIdleConnections()
+	return settled(ctx, c.nodes[0], size{}, 0)
 }

@@ -137,13 +137,19 @@ func jobInDatabase(database string) func(context.Context, string) (bool, error) 
 		return nil
 	}
 	return func(ctx context.Context, order string) (bool, error) {
-		db, err := sql.Open("pgx", database)
-		if err != nil {
-			return false, err
-		}
 		var n int
-		err = db.QueryRowContext(ctx, `SELECT count(*) FROM river_job WHERE kind = 'orders.tell' AND args->>'order' = $1
-			AND state IN ('available', 'running', 'retryable', 'scheduled')`, order).Scan(&n)
-		return n > 0, errors.Join(err, db.Close())
+		err := query(ctx, database, `SELECT count(*) FROM river_job WHERE kind = 'orders.tell' AND args->>'order' = $1
+			AND state IN ('available', 'running', 'retryable', 'scheduled')`, &n, order)
+		return n > 0, err
 	}
+}
+
+// query reads one value from the database at url.
+func query(ctx context.Context, url, statement string, into any, args ...any) error {
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		return err
+	}
+	err = db.QueryRowContext(ctx, statement, args...).Scan(into)
+	return errors.Join(err, db.Close())
 }

@@ -86,12 +86,18 @@ func measure(ctx context.Context, n *process.Node) (s size, err error) {
 }
 
 // settled measures until goroutines and descriptors are at most those of
-// before, plus slack for what is pooled, or the time is over.
+// before, plus slack for what is pooled, or the time is over. Compared with
+// nothing it waits until two measurements a second apart are the same.
 func settled(ctx context.Context, n *process.Node, before size, slack int) (size, error) {
 	var now size
 	var err error
 	_, waitErr := eventually(ctx, 20*time.Second, "goroutines and descriptors are back", func() bool {
-		now, err = measure(ctx, n)
+		last := now
+		if now, err = measure(ctx, n); before == (size{}) && err == nil {
+			same := now.goroutines == last.goroutines && now.descriptors == last.descriptors
+			time.Sleep(time.Second) // between two measurements
+			return same
+		}
 		return err != nil || now.goroutines <= before.goroutines+slack && now.descriptors <= before.descriptors+slack
 	})
 	if err != nil || ctx.Err() != nil {

@@ -12,20 +12,14 @@ import (
 // network damages the connections between phones, Landline, the service,
 // PostgreSQL and Redis, one after another and together.
 func network(ctx context.Context, h *house, r *report) error {
-	c, err := newCast(ctx, h, 1, nil)
+	c, err := newCast(ctx, h, 1, nil, "127.0.0.1")
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	direct := func() string { return c.nodes[0].Public }
 	through := func() string { return "http://" + c.toClient.Address() }
 
-	warm := newFleet(direct, c.ledger, &report{theme: "warm"})
-	warm.start(ctx, 16, h.seed+1)
-	time.Sleep(pick(h, 3*time.Second, time.Second)) // pools fill
-	warm.rest()
-	warm.client.CloseIdleConnections()
-	before, err := settled(ctx, c.nodes[0], size{}, 0)
+	before, err := c.warm(ctx, func() string { return c.nodes[0].Public })
 	if err != nil {
 		return err
 	}

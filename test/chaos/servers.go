@@ -205,6 +205,30 @@ func (p *postgres) exec(ctx context.Context, database, statement string) error {
 	return errors.Join(err, db.Close())
 }
 
+// replica makes and starts a hot standby of p, without which p confirms no
+// commit: what was acknowledged is on both.
+func (p *postgres) replica(ctx context.Context, dir string) (*postgres, error) {
+	s := &postgres{bin: p.bin, dir: dir, password: p.password, credential: p.credential,
+		options: []string{"-c", "wal_retrieve_retry_interval=100ms"}} // it comes back at once after the primary did
+	if err := s.own(dir); err != nil {
+		return nil, err
+	}
+	err := s.run(ctx, "pg_basebackup", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port), "-U", "landline", "-D", s.data(), "-R", "-X", "stream", "-c", "fast")
+	if err == nil {
+		err = s.start(ctx)
+	}
+	if err == nil {
+		err = p.exec(ctx, "postgres", `ALTER SYSTEM SET synchronous_standby_names = '*'`)
+	}
+	if err == nil {
+		err = p.exec(ctx, "postgres", `SELECT pg_reload_conf()`)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.end())
+	}
+	return s, nil
+}
+
 // redis is a private server that keeps nothing.
 type redis struct {
 	port int

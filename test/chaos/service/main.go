@@ -1,6 +1,7 @@
 // Command service is the landline that the chaos programs torment: the same
 // server as cmd/landline, with one feature of its own that writes a row and a
-// job in one transaction, and with a clock that a file can move.
+// job in one transaction, with a clock that a file can move (CHAOS_CLOCK), and
+// with names that a server of the test's knows (CHAOS_DNS).
 //
 // With the build tag chaos_next it is the next version: one more migration, and
 // orders that use the new column.
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -44,6 +46,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
+	askNames(os.Getenv("CHAOS_DNS"))
 	err := run(ctx, o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -102,6 +105,17 @@ func moveClock(ctx context.Context, file string) error {
 		}
 	}()
 	return nil
+}
+
+// askNames has all names looked up at a server of the test's.
+func askNames(server string) {
+	if server == "" {
+		return
+	}
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", server)
+	}}
 }
 
 // orders keeps what it is told; each order has a job that tells the ledger of it.

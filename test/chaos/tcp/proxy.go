@@ -88,6 +88,9 @@ func (p *Proxy) Address() string { return p.listener.Addr().String() }
 // Injured is how many connections have been cut, reset, half-closed or refused; total how many there were.
 func (p *Proxy) Injured() (injured, total int) { return int(p.injured.Load()), int(p.total.Load()) }
 
+// Target is where new connections go.
+func (p *Proxy) Target() string { return p.target.Load().(string) }
+
 // Switch sends new connections to another target, and cuts the open ones.
 func (p *Proxy) Switch(target string) {
 	p.target.Store(target)
