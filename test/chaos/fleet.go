@@ -38,6 +38,7 @@ type fleet struct {
 	cut       atomic.Int64 // requests without an answer
 	failed    atomic.Int64 // the same and answers of 500 and above
 	refused   atomic.Int64 // transient refusals: 429, 502, 503, 504, 409 in flight
+	failures  log          // the last of them
 	half      atomic.Int64 // 400 without a problem: the server saw half a header
 	logouts   atomic.Int64 // refresh tokens that were refused
 	bad       atomic.Int64 // answers that no document allows
@@ -230,6 +231,7 @@ func (f *fleet) call(ctx context.Context, method, path, body, kind, key, token s
 		case err != nil && ctx.Err() == nil:
 			f.cut.Add(1)
 			f.failed.Add(1)
+			f.failures.add("%s %s to %s: %v", method, path, base, err)
 		case err == nil && a.transient():
 			f.refused.Add(1)
 			if a.status == http.StatusBadRequest {
@@ -237,6 +239,7 @@ func (f *fleet) call(ctx context.Context, method, path, body, kind, key, token s
 			}
 			if a.status >= 500 {
 				f.failed.Add(1)
+				f.failures.add("%s %s to %s: %d %s", method, path, base, a.status, a.code())
 			}
 		}
 		return a

@@ -43,12 +43,12 @@ type victim struct {
 	starved int // killed before they were ready
 }
 
-func newVictim(ctx context.Context, h *house, engine, upstream string) (v *victim, database string, err error) {
+func newVictim(ctx context.Context, h *house, engine, upstream string, more ...string) (v *victim, database string, err error) {
 	data, err := h.directory()
 	if err != nil {
 		return nil, "", err
 	}
-	env := []string{"CHAOS_UPSTREAM=" + upstream, "CHAOS_MASTER_KEY=" + process.MasterKey()}
+	env := append([]string{"CHAOS_UPSTREAM=" + upstream, "CHAOS_MASTER_KEY=" + process.MasterKey()}, more...)
 	if engine == "postgres" {
 		if database, err = h.database(ctx); err != nil {
 			return nil, "", err

@@ -186,10 +186,14 @@ func rolling(ctx context.Context, r *report, c *cast, b *balancer, f *fleet, nam
 			}
 			b.set(c.nodes)
 			old := c.nodes[0]
+			signalled := time.Now().UTC()
 			if err := old.Signal(syscall.SIGTERM); err != nil {
 				return err
 			}
 			exit, err := old.Wait(patience)
+			if f.failed.Load() > failed {
+				r.broken("%s: %s was told to end at %s and ended at %s: %q", name, old.Public, signalled.Format("15:04:05.000"), time.Now().UTC().Format("15:04:05.000"), f.failures.last(3))
+			}
 			if err != nil || exit != 0 {
 				return fmt.Errorf("%s: exit code %d, %w\n%s", name, exit, err, tail(old.Logs.String()))
 			}

@@ -130,3 +130,21 @@ func (t *times) count() int {
 	defer t.mu.Unlock()
 	return len(t.all)
 }
+
+// log keeps the last lines.
+type log struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *log) add(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines[max(0, len(l.lines)-9):], time.Now().UTC().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+func (l *log) last(n int) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.lines[max(0, len(l.lines)-n):])
+}
