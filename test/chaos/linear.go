@@ -106,7 +106,11 @@ func (s *race) play(ctx context.Context, i *installation, client int, rng *rand.
 		if next := s.show(ctx, client, token); next != "" {
 			tokens = append(tokens, next)
 		}
-		time.Sleep(time.Duration(rng.IntN(200)) * time.Millisecond) // so that some repeats come after the grace
+		pause := time.Duration(rng.IntN(200)) * time.Millisecond
+		if rng.IntN(6) == 0 {
+			pause = 1100 * time.Millisecond // so that some repeats come after the grace
+		}
+		time.Sleep(pause)
 	}
 }
 
