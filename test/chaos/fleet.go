@@ -73,8 +73,6 @@ type write struct {
 	unknown   bool // 409 idempotency_outcome_unknown
 }
 
-func (w *write) settled() bool { return w.acked != "" || w.unknown }
-
 const (
 	callPatience = 8 * time.Second
 	maxInstalls  = 40 // of one phone

@@ -22,7 +22,6 @@ type balancer struct {
 	client *http.Client
 	mu     sync.Mutex
 	nodes  map[string]bool // base URL → takes traffic
-	turn   atomic.Uint64
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
