@@ -17,6 +17,7 @@ type cast struct {
 	h        *house
 	ledger   *ledger
 	postgres *postgres
+	redis    *redis
 	database string // name
 	direct   string // URL without the proxy
 	options  process.Options
@@ -26,10 +27,10 @@ type cast struct {
 	toClient                       *tcp.Proxy // before the first node
 }
 
-// newCast starts n nodes of binary on server; nil is the house's.
+// newCast starts n nodes on a PostgreSQL and a Redis; nil is the one that all share.
 // host is the name by which nodes know the service.
-func newCast(ctx context.Context, h *house, n int, server *postgres, host string, env ...string) (c *cast, err error) {
-	c = &cast{h: h, postgres: server}
+func newCast(ctx context.Context, h *house, n int, server *postgres, memory *redis, host string, env ...string) (c *cast, err error) {
+	c = &cast{h: h, postgres: server, redis: memory}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.close())
@@ -43,9 +44,10 @@ func newCast(ctx context.Context, h *house, n int, server *postgres, host string
 			return c, err
 		}
 	}
-	memory, err := h.cache(ctx)
-	if err != nil {
-		return c, err
+	if c.redis == nil {
+		if c.redis, err = h.cache(ctx); err != nil {
+			return c, err
+		}
 	}
 	if c.direct, _, err = process.NewDatabase(ctx, c.postgres.url()); err != nil {
 		return c, err
@@ -62,7 +64,7 @@ func newCast(ctx context.Context, h *house, n int, server *postgres, host string
 	for i, p := range []struct {
 		into   **tcp.Proxy
 		target string
-	}{{&c.toService, service.Host}, {&c.toPostgres, c.postgres.address()}, {&c.toRedis, memory.address()}} {
+	}{{&c.toService, service.Host}, {&c.toPostgres, c.postgres.address()}, {&c.toRedis, c.redis.address()}} {
 		if *p.into, err = tcp.New(p.target, tcp.Config{Seed: h.seed + uint64(i), Delay: 80 * time.Millisecond, Bytes: 4000}); err != nil {
 			return c, err
 		}

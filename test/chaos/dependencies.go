@@ -36,7 +36,7 @@ func dependencies(ctx context.Context, h *house, r *report) (err error) {
 	}
 	defer func() {
 		o.f.rest()
-		err = errors.Join(err, o.close(), o.names.close(), o.standby.end(), o.postgres.end())
+		err = errors.Join(err, o.close(), o.names.close(), o.standby.end(), o.postgres.end(), o.redis.stop())
 	}()
 	before, err := o.warm(ctx, o.base)
 	if err != nil {
@@ -84,8 +84,12 @@ func newOutage(ctx context.Context, h *house, r *report) (o *outage, err error) 
 	if o.standby, err = primary.replica(ctx, filepath.Join(h.dir, "standby")); err != nil {
 		return nil, errors.Join(err, primary.end())
 	}
-	if o.cast, err = newCast(ctx, h, 2, primary, "ledger.chaos.test", "CHAOS_DNS="+o.names.address(), "CHAOS_CLOCK="+o.clock); err != nil {
+	memory, err := newRedis(ctx, h.dir)
+	if err != nil {
 		return nil, errors.Join(err, primary.end(), o.standby.end())
+	}
+	if o.cast, err = newCast(ctx, h, 2, primary, memory, "ledger.chaos.test", "CHAOS_DNS="+o.names.address(), "CHAOS_CLOCK="+o.clock); err != nil {
+		return nil, errors.Join(err, primary.end(), o.standby.end(), memory.stop())
 	}
 	o.f = newFleet(o.base, o.ledger, r)
 	o.f.pause = 10 * time.Millisecond
@@ -198,7 +202,7 @@ func (o *outage) failOver(ctx context.Context) error {
 // stopRedis wants everything to go on, and a sign-out on one node to reach the other by the database.
 func (o *outage) stopRedis(ctx context.Context) error {
 	failed := o.f.failed.Load()
-	if err := o.h.redis.stop(); err != nil {
+	if err := o.redis.stop(); err != nil {
 		return err
 	}
 	if _, err := eventually(ctx, patience, "readyz tells", func() bool { return readiness(ctx, o.nodes[0]) == "degraded" }); err != nil {
@@ -224,7 +228,7 @@ func (o *outage) stopRedis(ctx context.Context) error {
 	}
 	o.r.within("a sign-out reaches the other node without Redis", d, 1500*time.Millisecond)
 	time.Sleep(pick(o.h, time.Minute, 500*time.Millisecond))
-	if err := o.h.redis.start(ctx); err != nil {
+	if err := o.redis.start(ctx); err != nil {
 		return err
 	}
 	o.r.zero("requests that failed because Redis was gone", int(o.f.failed.Load()-failed))

@@ -39,7 +39,6 @@ type fleet struct {
 	failed    atomic.Int64 // the same and answers of 500 and above
 	refused   atomic.Int64 // transient refusals: 429, 502, 503, 504, 409 in flight
 	failures  log          // the last of them
-	half      atomic.Int64 // 400 without a problem: the server saw half a header
 	logouts   atomic.Int64 // refresh tokens that were refused
 	bad       atomic.Int64 // answers that no document allows
 	refreshes atomic.Int64 // granted
@@ -189,8 +188,6 @@ func (a answer) transient() bool {
 	switch a.status {
 	case 0, 429, 502, 503, 504:
 		return true
-	case http.StatusBadRequest: // net/http's own, for a header that was cut off: no problem, so no verdict on the request
-		return string(a.body) == "400 Bad Request"
 	}
 	return a.code() == "idempotency_in_flight" || a.code() == "token_expired"
 }
@@ -232,9 +229,6 @@ func (f *fleet) call(ctx context.Context, method, path, body, kind, key, token s
 			f.failures.add("%s %s to %s: %v", method, path, base, err)
 		case err == nil && a.transient():
 			f.refused.Add(1)
-			if a.status == http.StatusBadRequest {
-				f.half.Add(1)
-			}
 			if a.status >= 500 {
 				f.failed.Add(1)
 				f.failures.add("%s %s to %s: %d %s", method, path, base, a.status, a.code())

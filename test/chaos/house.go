@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,8 +35,8 @@ func pick[T any](h *house, long, short T) T {
 
 const patience = 60 * time.Second // bounds every wait; nothing takes that long unless it is broken
 
-// house has everything that themes need, and ends it.
-type house struct {
+// shared is what all themes have in common.
+type shared struct {
 	settings
 	dir      string // working directory
 	config   string // landline.yaml
@@ -43,15 +44,21 @@ type house struct {
 	service  string // the same with a feature of its own
 	next     string // its next version
 
-	mu       sync.Mutex
+	servers  sync.Mutex
 	postgres *postgres
 	redis    *redis
-	nodes    []*process.Node
-	dirs     int
+	dirs     atomic.Int64
 }
 
-func newHouse(ctx context.Context, s settings) (h *house, err error) {
-	h = &house{settings: s}
+// house has everything that one theme needs, and ends its processes.
+type house struct {
+	*shared
+	mu    sync.Mutex
+	nodes []*process.Node
+}
+
+func newShared(ctx context.Context, s settings) (h *shared, err error) {
+	h = &shared{settings: s}
 	root, err := root()
 	if err != nil {
 		return nil, err
@@ -104,7 +111,7 @@ func machine() string {
 }
 
 // rng is a source that belongs to a name, so that themes do not change each other's faults.
-func (h *house) rng(name string) *rand.Rand {
+func (h *shared) rng(name string) *rand.Rand {
 	var sum uint64
 	for _, b := range []byte(name) {
 		sum = sum*131 + uint64(b)
@@ -113,11 +120,8 @@ func (h *house) rng(name string) *rand.Rand {
 }
 
 // directory makes a new one for one node.
-func (h *house) directory() (string, error) {
-	h.mu.Lock()
-	h.dirs++
-	dir := filepath.Join(h.dir, fmt.Sprint("data-", h.dirs))
-	h.mu.Unlock()
+func (h *shared) directory() (string, error) {
+	dir := filepath.Join(h.dir, fmt.Sprint("data-", h.dirs.Add(1)))
 	return dir, os.Mkdir(dir, 0o700)
 }
 
@@ -176,7 +180,9 @@ func (h *house) endNodes() error {
 }
 
 // server returns the house's PostgreSQL, started on first use.
-func (h *house) server(ctx context.Context) (*postgres, error) {
+func (h *shared) server(ctx context.Context) (*postgres, error) {
+	h.servers.Lock()
+	defer h.servers.Unlock()
 	if h.postgres == nil {
 		p, err := newPostgres(ctx, filepath.Join(h.dir, "postgres"))
 		if err != nil {
@@ -188,7 +194,9 @@ func (h *house) server(ctx context.Context) (*postgres, error) {
 }
 
 // cache returns the house's Redis, started on first use.
-func (h *house) cache(ctx context.Context) (*redis, error) {
+func (h *shared) cache(ctx context.Context) (*redis, error) {
+	h.servers.Lock()
+	defer h.servers.Unlock()
 	if h.redis == nil {
 		c, err := newRedis(ctx, h.dir)
 		if err != nil {
@@ -200,7 +208,7 @@ func (h *house) cache(ctx context.Context) (*redis, error) {
 }
 
 // database makes an empty database on the house's PostgreSQL.
-func (h *house) database(ctx context.Context) (string, error) {
+func (h *shared) database(ctx context.Context) (string, error) {
 	p, err := h.server(ctx)
 	if err != nil {
 		return "", err
@@ -209,8 +217,8 @@ func (h *house) database(ctx context.Context) (string, error) {
 	return url, err
 }
 
-func (h *house) close() error {
-	errs := []error{h.endNodes()}
+func (h *shared) close() error {
+	var errs []error
 	if h.postgres != nil {
 		errs = append(errs, h.postgres.end())
 	}

@@ -39,6 +39,7 @@ type victim struct {
 	base    atomic.Value // string
 	node    *process.Node
 	ready   times
+	cpu     times // that the process has used by then
 	kills   int
 	starved int // killed before they were ready
 }
@@ -59,7 +60,7 @@ func newVictim(ctx context.Context, h *house, engine, upstream string, more ...s
 	if err = v.up(); err != nil {
 		return nil, "", err
 	}
-	v.ready.all = nil // the first start makes keys and tables
+	v.ready.all, v.cpu.all = nil, nil // the first start makes keys and tables
 	return v, database, nil
 }
 
@@ -71,6 +72,9 @@ func (v *victim) up() error {
 	}
 	v.node = n
 	v.ready.add(time.Since(n.Started))
+	if cpu, err := cpuTime(n.PID()); err == nil {
+		v.cpu.add(cpu)
+	}
 	v.base.Store(n.Public)
 	return nil
 }
@@ -125,7 +129,7 @@ func killLoop(ctx context.Context, h *house, r *report, engine string, length ti
 	suffix := ", " + engine
 	r.atLeast("kills"+suffix, v.kills, int(length/(2*time.Second)))
 	r.info("killed while starting"+suffix, "%d", v.starved)
-	r.info("restart to ready, p50"+suffix, "%s", ms(v.ready.quantile(0.5)))
+	r.info("restart to ready, p50; CPU time, p50"+suffix, "%s; %s", ms(v.ready.quantile(0.5)), ms(v.cpu.quantile(0.5)))
 	r.within("restart to ready, p99"+suffix, v.ready.quantile(0.99), time.Second)
 	f.tell(verdict, suffix)
 	return stop(v.node)

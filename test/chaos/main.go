@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -68,6 +69,15 @@ func usage() {
 	flag.PrintDefaults()
 }
 
+// lanes are themes that run one after the other, beside the other lanes. Only the
+// short form has several: it mostly waits, and is meant to be over soon.
+func lanes(short bool) [][]string {
+	if short {
+		return [][]string{{"kill"}, {"network", "hostile"}, {"dependencies"}, {"linear", "nodes"}}
+	}
+	return nil
+}
+
 // run runs the named themes, or all, and prints the table. A theme that cannot
 // go on is an error; the figures until then are printed all the same.
 func run(ctx context.Context, s settings, names []string) (ok bool, err error) {
@@ -76,29 +86,69 @@ func run(ctx context.Context, s settings, names []string) (ok bool, err error) {
 			return false, fmt.Errorf("there is no theme %q", name)
 		}
 	}
-	h, err := newHouse(ctx, s)
+	common, err := newShared(ctx, s)
 	if err != nil {
 		return false, err
 	}
-	defer func() { err = errors.Join(err, h.close()) }()
-	r := &report{short: s.short}
-	var errs []error
+	defer func() { err = errors.Join(err, common.close()) }()
+	var chosen []*turn
 	for _, t := range themes {
-		if len(names) > 0 && !slices.Contains(names, t.name) || ctx.Err() != nil {
-			continue
+		if len(names) == 0 || slices.Contains(names, t.name) {
+			chosen = append(chosen, &turn{theme: t, report: &report{theme: t.name, short: s.short}})
 		}
-		r.theme = t.name
-		began := time.Now()
-		fmt.Fprintf(os.Stderr, "chaos: %s: %s\n", t.name, t.about)
-		if err := t.run(ctx, h, r); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", t.name, err))
-		}
-		if err := h.endNodes(); err != nil {
-			errs = append(errs, err)
-		}
-		r.info("time", "%.0f s", time.Since(began).Seconds())
 	}
+	together(ctx, common, chosen, lanes(s.short))
+	together(ctx, common, chosen, nil) // what has no lane
 	fmt.Printf("chaos: seed %d, short %v, %s\n", s.seed, s.short, machine())
-	ok = r.print(os.Stdout)
-	return ok, errors.Join(append(errs, ctx.Err())...)
+	all, errs := &report{}, []error{ctx.Err()}
+	for _, t := range chosen {
+		all.figures, all.notes = append(all.figures, t.report.figures...), append(all.notes, t.report.notes...)
+		errs = append(errs, t.err)
+	}
+	return all.print(os.Stdout), errors.Join(errs...)
+}
+
+// turn is one theme's run.
+type turn struct {
+	theme
+	report *report
+	done   bool
+	err    error
+}
+
+// together runs the lanes beside each other; without lanes, what is left in its order.
+func together(ctx context.Context, common *shared, all []*turn, lanes [][]string) {
+	if lanes == nil {
+		for _, t := range all {
+			t.run(ctx, common)
+		}
+		return
+	}
+	var running sync.WaitGroup
+	for _, lane := range lanes {
+		running.Go(func() {
+			for _, t := range all {
+				if slices.Contains(lane, t.name) {
+					t.run(ctx, common)
+				}
+			}
+		})
+	}
+	running.Wait()
+}
+
+// run runs the theme once, and ends its processes.
+func (t *turn) run(ctx context.Context, common *shared) {
+	if t.done || ctx.Err() != nil {
+		return
+	}
+	t.done = true
+	h := &house{shared: common}
+	began := time.Now()
+	fmt.Fprintf(os.Stderr, "chaos: %s: %s\n", t.name, t.about)
+	err := t.theme.run(ctx, h, t.report)
+	if t.err = errors.Join(err, h.endNodes()); t.err != nil {
+		t.err = fmt.Errorf("%s: %w", t.name, t.err)
+	}
+	t.report.info("time", "%.0f s", time.Since(began).Seconds())
 }

@@ -12,7 +12,7 @@ import (
 // network damages the connections between phones, Landline, the service,
 // PostgreSQL and Redis, one after another and together.
 func network(ctx context.Context, h *house, r *report) error {
-	c, err := newCast(ctx, h, 1, nil, "127.0.0.1")
+	c, err := newCast(ctx, h, 1, nil, nil, "127.0.0.1")
 	if err != nil {
 		return err
 	}

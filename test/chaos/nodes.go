@@ -112,7 +112,7 @@ func (b *balancer) base() string {
 // nodes kills one of three nodes, restarts all of them one after another, and
 // replaces them by the next version, which brings a migration.
 func nodes(ctx context.Context, h *house, r *report) error {
-	c, err := newCast(ctx, h, 3, nil, "127.0.0.1")
+	c, err := newCast(ctx, h, 3, nil, nil, "127.0.0.1")
 	if err != nil {
 		return err
 	}

@@ -193,9 +193,6 @@ func (f *fleet) checkJobs(ctx context.Context, deadline time.Time, v *verdict, w
 func (f *fleet) tell(v *verdict, suffix string) {
 	r := f.report
 	r.info("requests, of them cut off / refused for now"+suffix, "%d, %d / %d", f.requests.Load(), f.cut.Load(), f.refused.Load())
-	if half := f.half.Load(); half > 0 {
-		r.info("requests of which the server saw half a header"+suffix, "%d", half)
-	}
 	r.info("installations, keyed writes, orders, refreshes, reads"+suffix, "%d, %d, %d, %d, %d", v.installs, v.writes, v.orders, f.refreshes.Load(), f.reads.Load())
 	r.zero("acknowledged writes lost"+suffix, int(v.lost.Load()))
 	r.zero("acknowledged writes that never happened"+suffix, int(v.phantom.Load()))

@@ -22,7 +22,7 @@ const (
 	None   Fault = iota
 	Cut          // close both sides after a random number of bytes
 	Reset        // the same, with a TCP reset
-	Half         // close one direction after a random number of bytes, and cut the rest a moment later
+	Half         // close one direction after a random number of bytes, and cut the rest a moment later: a peer that died
 	Delay        // hold every piece back for up to Config.Delay
 	Slice        // pass on pieces of 1 to 7 bytes
 	Stall        // pass nothing on, and keep connections open
@@ -59,7 +59,10 @@ type Proxy struct {
 }
 
 // pair is one connection through the proxy.
-type pair struct{ client, server *net.TCPConn }
+type pair struct {
+	client, server *net.TCPConn
+	half           atomic.Bool // a peer died: nobody hears what is still said
+}
 
 func (p *pair) close(reset bool) {
 	for _, c := range []*net.TCPConn{p.client, p.server} {
@@ -165,7 +168,7 @@ func (p *Proxy) serve(client *net.TCPConn) {
 		_ = client.Close()
 		return
 	}
-	c := &pair{client, server.(*net.TCPConn)}
+	c := &pair{client: client, server: server.(*net.TCPConn)}
 	p.mu.Lock()
 	p.open[c] = true
 	closed := p.closed
@@ -189,7 +192,7 @@ func (p *Proxy) pass(c *pair, from, to *net.TCPConn) {
 	left := -1 // bytes until the cut; -1 = none is due
 	for {
 		n, err := from.Read(buffer)
-		if n > 0 {
+		if n > 0 && !c.half.Load() {
 			done, passErr := p.piece(c, to, buffer[:n], &left)
 			if done || passErr != nil {
 				return
@@ -254,6 +257,7 @@ func (p *Proxy) injure(c *pair, to *net.TCPConn, f Fault) {
 		c.close(f == Reset)
 		return
 	}
+	c.half.Store(true)
 	_ = to.CloseWrite()
 	time.AfterFunc(50*time.Millisecond, func() { c.close(false) })
 }
