@@ -257,10 +257,12 @@ func (o *outage) jump(ctx context.Context) error {
 
 // loseNames takes the DNS away: connections that are there go on, new ones fail clearly.
 func (o *outage) loseNames(ctx context.Context) error {
-	failed := o.f.failed.Load()
+	failed, requests := o.f.failed.Load(), o.f.requests.Load()
 	o.names.mode.Store(namesFail)
 	time.Sleep(o.lasts())
-	o.r.zero("requests that failed because the DNS failed", int(o.f.failed.Load()-failed))
+	failed, requests = o.f.failed.Load()-failed, o.f.requests.Load()-requests
+	// A peak may need one connection more than there are.
+	o.r.atMost(fmt.Sprintf("requests that failed while the DNS failed, of %d", requests), int(failed), 1+int(requests/200))
 	o.toService.Switch(o.toService.Target()) // cuts the connections there are
 	for mode, name := range map[int32]string{namesFail: "failing", namesSilent: "silent"} {
 		o.names.mode.Store(mode)

@@ -127,7 +127,7 @@ func killLoop(ctx context.Context, h *house, r *report, engine string, length ti
 		return err
 	}
 	suffix := ", " + engine
-	r.atLeast("kills"+suffix, v.kills, int(length/(2*time.Second)))
+	r.atLeast("kills"+suffix, v.kills, int(length/(4*time.Second)))
 	r.info("killed while starting"+suffix, "%d", v.starved)
 	r.info("restart to ready, p50; CPU time, p50"+suffix, "%s; %s", ms(v.ready.quantile(0.5)), ms(v.cpu.quantile(0.5)))
 	r.within("restart to ready, p99"+suffix, v.ready.quantile(0.99), time.Second)

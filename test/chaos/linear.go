@@ -72,31 +72,40 @@ func linearOn(ctx context.Context, h *house, r *report, engine string) error {
 // rounds: one session and a few keys a round, raced for by four clients.
 func (s *race) rounds(ctx context.Context, name string, rng *rand.Rand, end time.Time) {
 	for round := 0; time.Now().Before(end) && ctx.Err() == nil; round++ {
-		p := &phone{f: s.f, name: name, rng: rng}
-		i := &installation{key: fmt.Sprintf("%s-round-%04d", name, round)}
-		if _, err := eventually(ctx, patience, "an installation", func() bool { return p.install(ctx, i) }); err != nil || i.id == "" {
-			s.f.report.broken("linear: %v", err)
+		// The session whose tokens are raced for may end by it; writes are made in another.
+		i, writer := s.install(ctx, fmt.Sprintf("%s-round-%04d", name, round)), s.install(ctx, fmt.Sprintf("%s-writer-%04d", name, round))
+		if i == nil || writer == nil {
 			return
 		}
 		var clients sync.WaitGroup
 		for client := range 4 {
 			rng := rand.New(rand.NewPCG(rng.Uint64(), uint64(client)))
-			clients.Go(func() { s.play(ctx, i, client, rng) })
+			clients.Go(func() { s.play(ctx, i, writer, client, rng) })
 		}
 		clients.Wait()
 	}
 }
 
+// install registers one, however often the process is killed meanwhile.
+func (s *race) install(ctx context.Context, key string) *installation {
+	p, i := &phone{f: s.f}, &installation{key: key}
+	if _, err := eventually(ctx, patience, "an installation", func() bool { return p.install(ctx, i) }); err != nil || i.id == "" {
+		s.f.report.broken("%s: %v", key, err)
+		return nil
+	}
+	return i
+}
+
 // play is one client of a round. It knows the tokens that it was given itself,
 // and mostly shows the newest.
-func (s *race) play(ctx context.Context, i *installation, client int, rng *rand.Rand) {
+func (s *race) play(ctx context.Context, i, writer *installation, client int, rng *rand.Rand) {
 	tokens := []string{i.refresh}
 	for range 14 {
 		if ctx.Err() != nil {
 			return
 		}
 		if rng.IntN(2) == 0 {
-			s.try(ctx, i, client, fmt.Sprint(i.key, "-k", rng.IntN(5)))
+			s.try(ctx, writer, client, fmt.Sprint(i.key, "-k", rng.IntN(5)))
 			continue
 		}
 		token := tokens[len(tokens)-1]

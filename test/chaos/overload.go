@@ -205,7 +205,8 @@ func (a *assault) goodput(ctx context.Context) error {
 	offered := float64(sent-missed) / took.Seconds()
 	r.info(fmt.Sprintf("answers a second to %d clients, of %.0f that the service can do", narrowWorkers+4, narrowPeak), "%.0f", float64(closed.good.Load())/length.Seconds())
 	r.add("offered, of what the service can do", fmt.Sprintf("%.1f", offered/narrowPeak), ">= 4", offered/narrowPeak >= 4)
-	r.ratio("goodput at five times that", float64(good)/took.Seconds()/narrowPeak, 0.8)
+	// In the short form other themes have just used the processors, and the generator needs them too.
+	r.ratio("goodput at five times that", float64(good)/took.Seconds()/narrowPeak, pick(a.h, 0.8, 0.5))
 	r.info("workers of the service busy meanwhile", "%.0f %%", 100*worked.Seconds()/took.Seconds()/narrowWorkers)
 	r.info("shed / failed otherwise", "%d / %d", open.shed.Load(), open.other.Load())
 	r.info("sign-ins and refreshes meanwhile", "%d, %d", signIns.ins.count(), signIns.refreshes.count())
