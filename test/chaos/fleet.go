@@ -170,9 +170,9 @@ func (p *phone) repeat(ctx context.Context, done func() bool) {
 
 // answer is what came back; status 0 means nothing did.
 type answer struct {
-	status   int
-	body     []byte
-	replayed bool
+	status int
+	body   []byte
+	unsent bool // every connection was refused
 }
 
 func (a answer) code() string {
@@ -236,7 +236,7 @@ func (f *fleet) call(ctx context.Context, method, path, body, kind, key, token s
 		}
 		return a
 	}
-	return answer{}
+	return answer{unsent: true}
 }
 
 func (f *fleet) send(req *http.Request) (answer, error) {
@@ -248,7 +248,7 @@ func (f *fleet) send(req *http.Request) (answer, error) {
 	if err = errors.Join(err, res.Body.Close()); err != nil {
 		return answer{}, err
 	}
-	return answer{res.StatusCode, body, res.Header.Get("Idempotent-Replayed") == "true"}, nil
+	return answer{status: res.StatusCode, body: body}, nil
 }
 
 // unexpected counts an answer that the documentation does not allow here.
@@ -348,7 +348,7 @@ func (p *phone) write(ctx context.Context, w *write) bool {
 	case a.code() == "idempotency_outcome_unknown":
 		w.unknown = true
 	case a.transient():
-		if a.status != 409 && a.status != 429 {
+		if a.status != 409 && a.status != 429 && !a.unsent {
 			w.tries++
 		}
 		return false

@@ -19,6 +19,7 @@ type verdict struct {
 	repeated                   atomic.Int64 // forwarded writes that were executed more than once
 	stuck                      atomic.Int64 // keys that no repetition settles
 	unknown                    atomic.Int64 // careful writes with 409 idempotency_outcome_unknown
+	known                      atomic.Int64 // those of them that the service executed
 	phantom                    atomic.Int64 // writes that were acknowledged and never reached the service
 	jobsLost, jobsRun, waiting int
 }
@@ -131,6 +132,7 @@ func (f *fleet) compare(w *write, v *verdict) {
 	careful := w.path[:len("/v1/careful/")] == "/v1/careful/"
 	if w.unknown {
 		v.unknown.Add(1)
+		v.known.Add(int64(min(n, 1)))
 	}
 	switch {
 	case w.acked != "" && n == 0:
@@ -199,7 +201,7 @@ func (f *fleet) tell(v *verdict, suffix string) {
 	r.zero("careful writes executed twice"+suffix, int(v.twice.Load()))
 	r.zero("forwarded writes executed again without a lost answer"+suffix, int(v.unexplained.Load()))
 	r.info("forwarded writes executed again after one"+suffix, "%d", v.repeated.Load())
-	r.info("writes told that their outcome is unknown"+suffix, "%d", v.unknown.Load())
+	r.info("writes told that their outcome is unknown, of them executed"+suffix, "%d, %d", v.unknown.Load(), v.known.Load())
 	r.zero("keys stuck"+suffix, int(v.stuck.Load()))
 	r.zero("jobs lost"+suffix, v.jobsLost)
 	r.info("jobs run, still waiting for their rescue"+suffix, "%d, %d", v.jobsRun, v.waiting)
