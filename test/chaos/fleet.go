@@ -215,6 +215,7 @@ func (f *fleet) call(ctx context.Context, method, path, body, kind, key, token s
 		}
 		gauge, _ := f.inFlight.LoadOrStore(base, new(atomic.Int64))
 		gauge.(*atomic.Int64).Add(1)
+		began := time.Now()
 		a, err := f.send(req)
 		gauge.(*atomic.Int64).Add(-1)
 		if errors.Is(err, syscall.ECONNREFUSED) {
@@ -226,7 +227,7 @@ func (f *fleet) call(ctx context.Context, method, path, body, kind, key, token s
 		case err != nil && ctx.Err() == nil:
 			f.cut.Add(1)
 			f.failed.Add(1)
-			f.failures.add("%s %s to %s: %v", method, path, base, err)
+			f.failures.add("%s %s to %s, begun %s ago: %v", method, path, base, time.Since(began), err)
 		case err == nil && a.transient():
 			f.refused.Add(1)
 			if a.status >= 500 {

@@ -209,7 +209,8 @@ func hostile(ctx context.Context, h *house, r *report) error {
 	calm = newCalm(n.Public + "/v1/read/7")
 	calmDone := calm.start(ctx, 2)
 	rounds, slowest, wrong := pick(h, 20, 2), time.Duration(0), 0
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 32, DisableCompression: true}}
+	// Without keep-alive: net/http would repeat a GET by itself that was cut off on a connection used before.
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 	var mu sync.Mutex
 	for range rounds {
 		var all sync.WaitGroup

@@ -22,6 +22,7 @@ type balancer struct {
 	client *http.Client
 	mu     sync.Mutex
 	nodes  map[string]bool // base URL → takes traffic
+	slow   time.Duration   // longest time from one look to the next
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -33,8 +34,12 @@ func newBalancer(ctx context.Context) *balancer {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
+			began := time.Now()
 			b.look(ctx)
 			<-tick.C
+			b.mu.Lock()
+			b.slow = max(b.slow, time.Since(began))
+			b.mu.Unlock()
 		}
 	})
 	return b
@@ -176,6 +181,7 @@ func killOne(ctx context.Context, h *house, r *report, c *cast, b *balancer, f *
 // rolling replaces every node by one of binary: first the new one, then SIGTERM to the old.
 func rolling(ctx context.Context, r *report, c *cast, b *balancer, f *fleet, name, binary string, rounds int) error {
 	failed, requests := f.failed.Load(), f.requests.Load()
+	seen := failed
 	c.options.Binary = binary
 	replaced := 0
 	for range rounds {
@@ -190,7 +196,8 @@ func rolling(ctx context.Context, r *report, c *cast, b *balancer, f *fleet, nam
 				return err
 			}
 			exit, err := old.Wait(patience)
-			if f.failed.Load() > failed {
+			if now := f.failed.Load(); now > seen {
+				seen = now
 				r.broken("%s: %s was told to end at %s and ended at %s: %q", name, old.Public, signalled.Format("15:04:05.000"), time.Now().UTC().Format("15:04:05.000"), f.failures.last(3))
 			}
 			if err != nil || exit != 0 {
@@ -203,6 +210,10 @@ func rolling(ctx context.Context, r *report, c *cast, b *balancer, f *fleet, nam
 	}
 	time.Sleep(500 * time.Millisecond) // what the last one left behind shows
 	r.info(name+": nodes replaced, requests meanwhile", "%d, %d", replaced, f.requests.Load()-requests)
+	b.mu.Lock()
+	r.info(name+": the balancer's slowest look, with a shutdown.delay of 1 s", "%s", ms(b.slow))
+	b.slow = 0
+	b.mu.Unlock()
 	r.zero(name+": failed requests", int(f.failed.Load()-failed))
 	return nil
 }

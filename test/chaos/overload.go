@@ -224,18 +224,18 @@ type comers struct {
 
 func (a *assault) signIns(ctx context.Context) (*comers, func(), error) {
 	f := newFleet(func() string { return a.base }, nil, a.r)
-	p := &phone{f: f, name: process.RandomName("overload-"), rng: a.h.rng("overload")}
-	i := &installation{key: p.name + "-0001"}
-	if !p.install(ctx, i) || i.id == "" {
-		return nil, nil, errors.New("the installation was not answered")
-	}
 	c := &comers{}
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
-	for range 2 {
+	for n := range 2 { // each has an installation of its own: two holders of one session's tokens would look like thieves
+		i := &installation{key: fmt.Sprintf("overload-%d-%016d", n, a.h.seed)}
+		if p := (&phone{f: f}); !p.install(ctx, i) || i.id == "" {
+			cancel()
+			return nil, nil, errors.New("the installation was not answered")
+		}
 		done.Go(func() {
 			own := *i
-			for n := 0; ctx.Err() == nil; n++ {
+			for ctx.Err() == nil {
 				began := time.Now()
 				body := fmt.Sprintf(`{"installation_id":%q,"installation_secret":%q}`, i.id, i.secret)
 				res := f.call(ctx, http.MethodPost, "/v1/installations", body, jsonType, "", "")
