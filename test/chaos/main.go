@@ -51,8 +51,10 @@ func main() {
 	flag.Usage = usage
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ok, err := run(ctx, s, flag.Args())
+	all, err := run(ctx, s, flag.Args())
 	stop()
+	fmt.Printf("chaos: seed %d, short %v, %s\n", s.seed, s.short, machine())
+	ok := all.print(os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 	}
@@ -78,17 +80,18 @@ func lanes(short bool) [][]string {
 	return nil
 }
 
-// run runs the named themes, or all, and prints the table. A theme that cannot
-// go on is an error; the figures until then are printed all the same.
-func run(ctx context.Context, s settings, names []string) (ok bool, err error) {
+// run runs the named themes, or all, ends all that was started, and returns the
+// figures. A theme that cannot go on is an error; there are figures until then.
+func run(ctx context.Context, s settings, names []string) (all *report, err error) {
+	all = &report{}
 	for _, name := range names {
 		if !slices.ContainsFunc(themes, func(t theme) bool { return t.name == name }) {
-			return false, fmt.Errorf("there is no theme %q", name)
+			return all, fmt.Errorf("there is no theme %q", name)
 		}
 	}
 	common, err := newShared(ctx, s)
 	if err != nil {
-		return false, err
+		return all, err
 	}
 	defer func() { err = errors.Join(err, common.close()) }()
 	var chosen []*turn
@@ -99,13 +102,12 @@ func run(ctx context.Context, s settings, names []string) (ok bool, err error) {
 	}
 	together(ctx, common, chosen, lanes(s.short))
 	together(ctx, common, chosen, nil) // what has no lane
-	fmt.Printf("chaos: seed %d, short %v, %s\n", s.seed, s.short, machine())
-	all, errs := &report{}, []error{ctx.Err()}
+	errs := []error{ctx.Err()}
 	for _, t := range chosen {
 		all.figures, all.notes = append(all.figures, t.report.figures...), append(all.notes, t.report.notes...)
 		errs = append(errs, t.err)
 	}
-	return all.print(os.Stdout), errors.Join(errs...)
+	return all, errors.Join(errs...)
 }
 
 // turn is one theme's run.
