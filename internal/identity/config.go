@@ -28,6 +28,8 @@ type Config struct {
 	DeviceMaxAge        config.Duration         `yaml:"device_proof_max_age" doc:"How long a device proof counts, 1h to 90d; then the installation's level is that of its key alone."`
 	FakeDevices         bool                    `yaml:"fake_device_proof" doc:"Accept the kind fake, which proves nothing. Only with profile: development."`
 	Deletion            DeletionConfig          `yaml:"deletion" doc:"Deletion of accounts."`
+	Anonymous           AnonymousConfig         `yaml:"anonymous" doc:"How long anonymous users are kept."`
+	BotCost             BotCostConfig           `yaml:"bot_cost" doc:"What a new installation costs a script."`
 	Accounts            AccountsConfig          `yaml:"accounts" doc:"Accounts on one installation."`
 	VerifiedTokens      int                     `yaml:"verified_tokens" doc:"How many verified access tokens a node remembers, so that their signatures are checked once, 1000 to 10000000; about 600 bytes each."`
 }
@@ -68,6 +70,17 @@ type DeletionConfig struct {
 	Grace config.Duration `yaml:"grace" doc:"How long after a deletion its user can undo it by signing in, 0s to 30d. The sessions end at once in any case; an anonymous user's data goes at once."`
 }
 
+// AnonymousConfig says when anonymous users are erased who do not come back.
+type AnonymousConfig struct {
+	EmptyKeep config.Duration `yaml:"empty_keep" doc:"Users without data, after the last refresh or re-attach, 30d to 1095d."`
+	Keep      config.Duration `yaml:"keep" doc:"Users with data, and all users where a webhook endpoint wants user.merged, 90d to 3650d. It must not be shorter than refresh.absolute."`
+}
+
+// BotCostConfig asks new installations for a proof of work.
+type BotCostConfig struct {
+	Bits int `yaml:"bits" doc:"Zero bits that the hash of a new installation's work must begin with, 0 to 22; 0 = none is asked for. Each bit doubles the cost; 18 takes a phone a few tenths of a second. Apps without it get 403 proof_of_work_required."`
+}
+
 // ClientConfig is one public OAuth client.
 type ClientConfig struct {
 	Name string `yaml:"name" doc:"Name for people." example:"Flights for the web"`
@@ -87,6 +100,7 @@ func defaultConfig() Config {
 		Password:           PasswordConfig{Config: password.DefaultConfig()},
 		DeviceProof:        attest.DefaultConfig(),
 		DeviceMaxAge:       config.Duration(7 * 24 * time.Hour),
+		Anonymous:          AnonymousConfig{EmptyKeep: config.Duration(90 * 24 * time.Hour), Keep: config.Duration(400 * 24 * time.Hour)},
 		Deletion:           DeletionConfig{Grace: config.Duration(14 * 24 * time.Hour)},
 		Merge:              MergeConfig{Policies: map[string]module.MergePolicy{}},
 		BootstrapKeyKeep:   config.Duration(7 * 24 * time.Hour),
@@ -107,6 +121,14 @@ func (c *Config) Check(v *config.Validator) {
 		v.At("password", "on").Fault("set email_code.on as well", "needs codes by e-mail, with which a password is set")
 	}
 	within(v.At("device_proof_max_age"), c.DeviceMaxAge, time.Hour, 90*day)
+	within(v.At("anonymous", "empty_keep"), c.Anonymous.EmptyKeep, 30*day, 1095*day)
+	within(v.At("anonymous", "keep"), c.Anonymous.Keep, 90*day, 3650*day)
+	if c.Anonymous.Keep < c.Refresh.Absolute {
+		v.At("anonymous", "keep").Fault("make it at least refresh.absolute", "is %s, shorter than refresh.absolute, %s", c.Anonymous.Keep, c.Refresh.Absolute)
+	}
+	if c.BotCost.Bits < 0 || c.BotCost.Bits > maxWorkBits {
+		v.At("bot_cost", "bits").Fault("18 suits most", "must be 0 to %d, is %d", maxWorkBits, c.BotCost.Bits)
+	}
 	within(v.At("deletion", "grace"), c.Deletion.Grace, 0, 30*day)
 	within(v.At("bootstrap_key_keep"), c.BootstrapKeyKeep, time.Hour, 30*day)
 	if c.Refresh.Limit < 5 || c.Refresh.Limit > 100_000 {

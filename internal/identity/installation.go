@@ -85,6 +85,7 @@ type Registration struct {
 	Reinstalled    bool   // the app's data is new although its credential is not
 	ClientID       string
 	App            AppInfo
+	Work           string // proof of work; see checkWork
 }
 
 // newUser makes the anonymous user of an installation.

@@ -10,6 +10,7 @@ import (
 
 const (
 	cleanEvery  = time.Hour
+	retireEvery = 24 * time.Hour
 	cleanBatch  = 500
 	cleanRounds = 2000 // so that one run ends; the next goes on
 
@@ -21,6 +22,12 @@ type cleanArgs struct{}
 
 func (cleanArgs) Kind() string { return "identity_clean" }
 
+// retireArgs is the job that erases anonymous users who do not come back. It
+// reads all who are old enough, so once a day.
+type retireArgs struct{}
+
+func (retireArgs) Kind() string { return "identity_retire" }
+
 func (s *Service) registerJobs(q *queue.Queue) {
 	queue.Register(q, func(ctx context.Context, _ *queue.Job[cleanArgs]) error { return s.clean(ctx) })
 	queue.Register(q, func(ctx context.Context, job *queue.Job[mergeArgs]) error { return s.finishMerge(ctx, job.Args.From) })
@@ -30,6 +37,8 @@ func (s *Service) registerJobs(q *queue.Queue) {
 		queue.Attempts(30), queue.Timeout(10*time.Minute))
 	queue.Register(q, s.sendMail, queue.Attempts(mailAttempts), queue.Timeout(2*time.Minute))
 	queue.Register(q, func(ctx context.Context, job *queue.Job[exportArgs]) error { return s.export(ctx, job.Args.ID) }, queue.Timeout(30*time.Minute))
+	queue.Register(q, func(ctx context.Context, _ *queue.Job[retireArgs]) error { return s.retire(ctx, s.now()) }, queue.Timeout(time.Hour))
+	q.Periodic("identity_retire", retireEvery, func() queue.Args { return retireArgs{} })
 	q.Periodic("identity_clean", cleanEvery, func() queue.Args { return cleanArgs{} })
 }
 

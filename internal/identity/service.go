@@ -201,6 +201,12 @@ func secretMessage(installation string) []byte {
 
 // create returns false when the key that identifies a repeat is taken.
 func (s *Service) create(ctx context.Context, r Registration, by LineKey, clonedFrom, unknown string) (Registered, bool, error) {
+	if err := s.checkWork(r); err != nil {
+		if line, found := s.store.Line(ctx, by); found == nil { // a repeat: it is there already
+			return s.attach(ctx, r, line)
+		}
+		return Registered{}, false, err
+	}
 	now := s.now()
 	i := Installation{ID: newInstallationID(), ClonedFrom: clonedFrom, App: r.App, CreatedAt: now, SeenAt: now, BootstrapKey: by.BootstrapKey}
 	methods := methodSecret

@@ -209,13 +209,18 @@ func (s *Service) hasData(ctx context.Context, u User) (bool, error) {
 	if s.config.Merge.Always || s.events.Wants(EventMerged) {
 		return true, nil
 	}
+	return s.hasRows(ctx, u.ID)
+}
+
+// hasRows reports whether any capability keeps a row of the user.
+func (s *Service) hasRows(ctx context.Context, user string) (bool, error) {
 	for _, one := range s.people.All() {
 		if one.Count == nil {
 			continue
 		}
 		var n int64
 		err := s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) (err error) {
-			n, err = one.Count(ctx, q, u.ID)
+			n, err = one.Count(ctx, q, user)
 			return err
 		})
 		if err != nil {

@@ -1,0 +1,59 @@
+package identity
+
+import (
+	"context"
+	"time"
+
+	"landline/internal/audit"
+	"landline/internal/sqldb"
+)
+
+// retireBatch is how many anonymous users one run of the job looks at.
+const retireBatch = 500
+
+// retire begins the erasure of anonymous users who have not been seen for long:
+// those without data after AnonymousConfig.EmptyKeep, the others after Keep
+// (B-19). Whoever refreshed or re-attached in that time stays.
+func (s *Service) retire(ctx context.Context, now time.Time) error {
+	ctx = audit.WithActor(ctx, audit.Actor{Type: audit.TypeSystem})
+	c := s.config.Anonymous
+	after := ""
+	for range cleanRounds {
+		cut := sqldb.Millis(now.Add(-c.EmptyKeep.D()))
+		idle, err := list(ctx, s.db, "AnonymousIdle", scanUser, cut, cut, cut, after, retireBatch)
+		if err != nil || len(idle) == 0 {
+			return err
+		}
+		for _, u := range idle {
+			after = u.ID
+			if err := s.retireOne(ctx, u, now); err != nil {
+				return err
+			}
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) retireOne(ctx context.Context, u User, now time.Time) error {
+	data, err := s.hasRows(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	if data || s.config.Merge.Always || s.events.Wants(EventMerged) { // the team's services may keep something
+		seen, err := one(ctx, s.db, "AnonymousSeen", func(r row) (ms int64, err error) {
+			err = r.Scan(&ms)
+			return ms, err
+		}, u.ID)
+		if err != nil {
+			return err
+		}
+		if sqldb.Time(seen).After(now.Add(-s.config.Anonymous.Keep.D())) {
+			return nil
+		}
+	}
+	_, err = s.requestErasure(ctx, u.ID, "not seen for too long")
+	return err
+}
