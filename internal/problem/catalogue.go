@@ -54,6 +54,7 @@ const (
 	CredentialUsed            Code = "credential_used"
 	AccountLocked             Code = "account_locked"
 	AccountRequired           Code = "account_required"
+	InsufficientScope         Code = "insufficient_scope"
 	Forbidden                 Code = "forbidden"
 	AppVersionUnsupported     Code = "app_version_unsupported"
 	RouteNotFound             Code = "route_not_found"
@@ -115,6 +116,7 @@ var Catalogue = []Kind{
 	{CredentialUsed, 403, Reauthenticate, "The credential has been used before.", "Tokens and codes of providers are good for one sign-in. The installation that used it gets the same answer again until it signs out; another one never does.", "Ask the provider for a new one.", 0},
 	{AccountLocked, 403, ContactSupport, "The account is locked.", "An operator locked it, or the only provider it can be reached with withdrew its consent.", "Show the user how to reach support.", 0},
 	{AccountRequired, 403, Reauthenticate, "This needs a signed-in account.", "The user is anonymous and the feature is for accounts.", "Offer sign-in; anonymous data is carried over.", 0},
+	{InsufficientScope, 403, FixRequest, "The access token is not good for this.", "The token was issued to an OAuth client with a scope that does not cover the route; WWW-Authenticate names the scope that is needed (RFC 6750 §3.1).", "Ask for the scope at /oauth/authorize, if the client may have it.", 0},
 	{Forbidden, 403, ContactSupport, "This is not allowed.", "The user or operator lacks the right.", "Ask for the right, or use another account.", 0},
 	{AppVersionUnsupported, 403, UpdateApp, "This version of the app is no longer supported.", "The app is older than the minimum version.", "Show the update screen with store_url.", 0},
 	{RouteNotFound, 404, FixRequest, "There is no such route.", "No feature has a route for this method and path.", "Check the path and the API version.", 0},
