@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,7 @@ type authenticator struct {
 type verifiedToken struct {
 	principal module.Principal
 	kid       string
+	jkt       string // key that it is bound to
 	expires   int64
 }
 
@@ -51,6 +53,8 @@ type upstreamToken struct {
 	token     string
 	user      string
 	formerly  string // the newest of them
+	scope     string
+	client    string
 	anonymous bool
 	expires   int64
 }
@@ -107,9 +111,9 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 			a.metrics.invalid.Inc()
 			return nil, problem.New(problem.TokenInvalid, "the access token is not accepted: %s", err.Error()).With("recoverable", recoverRefresh)
 		}
-		v = &verifiedToken{kid: kid, expires: c.Expires, principal: module.Principal{
+		v = &verifiedToken{kid: kid, jkt: c.Confirm.KeyThumbprint, expires: c.Expires, principal: module.Principal{
 			UserID: c.Subject, InstallationID: c.Installation, SessionID: c.Session, ClientID: c.Client, Anonymous: c.Anonymous,
-			AuthTime: time.Unix(c.AuthTime, 0).UTC(), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly,
+			AuthTime: time.Unix(c.AuthTime, 0).UTC(), Methods: c.Methods, ACR: c.ACR, Scopes: limitedTo(c.Scope), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly,
 		}}
 	}
 	if err := a.denied(&v.principal); err != nil {
@@ -126,6 +130,15 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 		a.verified.set(hash, sum, v, func(o *verifiedToken) bool { return expired(o.expires, now) })
 	}
 	return &v.principal, nil
+}
+
+// limitedTo is what a token is good for, nil for all of the app's API.
+func limitedTo(scope string) []string {
+	all := strings.Fields(scope)
+	if slices.Contains(all, module.AllScope) {
+		return nil
+	}
+	return append([]string{}, all...)
 }
 
 // denied is the refusal of a token that verifies although its session or user is no more.
@@ -169,11 +182,14 @@ func former(p *module.Principal) string {
 	return p.Formerly[0]
 }
 
+func scopeOf(p *module.Principal) string { return strings.Join(p.Scopes, " ") }
+
 var errNoPrincipal = errors.New("identity: an upstream token needs a principal")
 
 // UpstreamToken is module.Authenticator.UpstreamToken. The token is a JWT of
 // type landline-identity+jwt with iss, aud (the upstream's name), sub, sid, iid,
-// anon, iat, exp and jti, and was where users were merged into sub. It is good for 20 to 60 seconds.
+// anon, iat, exp and jti, was where users were merged into sub, and scope and
+// client_id where the access token is good for less than all of the API. It is good for 20 to 60 seconds.
 func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (string, error) {
 	if p == nil {
 		return "", errNoPrincipal
@@ -184,11 +200,11 @@ func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (str
 	t, ok := a.upstream.get(hash, key)
 	if left := int64(0); ok {
 		left = t.expires - now.Unix()
-		if left > upstreamRenew && left <= upstreamLifetime && t.user == p.UserID && t.anonymous == p.Anonymous && t.formerly == former(p) {
+		if left > upstreamRenew && left <= upstreamLifetime && t.user == p.UserID && t.anonymous == p.Anonymous && t.formerly == former(p) && t.scope == scopeOf(p) && t.client == p.ClientID {
 			return t.token, nil
 		}
 	}
-	t = &upstreamToken{user: p.UserID, formerly: former(p), anonymous: p.Anonymous, expires: now.Unix() + upstreamLifetime}
+	t = &upstreamToken{user: p.UserID, formerly: former(p), scope: scopeOf(p), client: p.ClientID, anonymous: p.Anonymous, expires: now.Unix() + upstreamLifetime}
 	b := make([]byte, 0, 384)
 	b = append(append(b, `{"iss":`...), jsonString(a.access.issuer)...)
 	b = append(append(b, `,"aud":`...), jsonString(upstream)...)
@@ -196,6 +212,10 @@ func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (str
 	b = append(append(b, `,"sid":`...), jsonString(p.SessionID)...)
 	b = append(append(b, `,"iid":`...), jsonString(p.InstallationID)...)
 	b = strconv.AppendBool(append(b, `,"anon":`...), p.Anonymous)
+	if p.Scopes != nil {
+		b = append(append(b, `,"scope":`...), jsonString(t.scope)...)
+		b = append(append(b, `,"client_id":`...), jsonString(t.client)...)
+	}
 	b = appendFormerly(b, strings.Join(p.Formerly, " "))
 	b = append(append(b, `,"jti":"`...), rand.Text()...)
 	b = strconv.AppendInt(append(b, `","iat":`...), now.Unix(), 10)

@@ -19,6 +19,10 @@ import (
 // carrier in a town, so that a launch day fits into the burst.
 var newInstallations = limit.Rate{Limit: 120, Window: time.Hour, Burst: 300}
 
+// hostedPages bounds what one address can make the hosted pages store: an
+// installation per browser that begins to sign in, a row per visit of a provider.
+var hostedPages = limit.Rate{Limit: 600, Window: time.Hour, Burst: 300}
+
 // signIns bounds how often one installation may try credentials.
 var signIns = limit.Rate{Limit: 60, Window: time.Hour, Burst: 20}
 
@@ -46,6 +50,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 		return nil, err
 	}
 	s.registerJobs(d.Queue)
+	d.People.Register(module.Participant{Name: "oauth_consents", Export: consentExport(d.DB), Erase: consentErase})
 	var stop context.CancelFunc
 	var running sync.WaitGroup
 	return &module.Module{
@@ -54,6 +59,8 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 			{Name: "installations", Owner: "landline", Priority: module.Critical, Routes: s.installationRoutes,
 				Limits: []module.Limit{{Key: "address", Rate: newInstallations}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
+			{Name: "authorize", Owner: "landline", Priority: module.Critical, Handlers: s.hostedHandlers(), MaxBody: maxPageForm,
+				Limits: []module.Limit{{Key: "address", Rate: hostedPages}}},
 			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes},
 			{Name: "sign-in", Owner: "landline", Priority: module.Critical, Routes: s.signInRoutes,
 				Limits: []module.Limit{{Key: "installation", Rate: signIns}}},
@@ -80,23 +87,32 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 	}, nil
 }
 
+// ringPurpose is a purpose of the ring's keys that is needed here.
+type ringPurpose struct {
+	purpose string
+	alg     secret.Alg
+	keep    []secret.KeyOption
+}
+
 // newService builds everything but the routes. Keys of the ring are made when they are not there.
 func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticator, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), ensureLimit)
 	defer cancel()
-	lifetime := cfg.AccessTokenLifetime.D() + 2*clockSkew // of the node that issued it and of the one that accepts it
-	for _, k := range []struct {
-		purpose string
-		alg     secret.Alg
-		keep    []secret.KeyOption
-	}{
+	all := newClients(d.App, cfg)
+	lifetime := all.longest() + 2*clockSkew // of the node that issued it and of the one that accepts it
+	purposes := []ringPurpose{
 		{purposeAccess, secret.ES256, []secret.KeyOption{secret.Keep(time.Hour + 2*clockSkew)}},
 		{purposeUpstream, secret.ES256, []secret.KeyOption{secret.Keep(time.Hour)}},
 		{purposeRefresh, secret.HMAC, []secret.KeyOption{secret.Keep(cfg.Refresh.Absolute.D() + 24*time.Hour)}},
 		{purposeInstallation, secret.HMAC, nil}, // for ever: the secret is an installation's only way back
 		{purposeBootstrap, secret.HMAC, nil},
 		{purposeLookup, secret.HMAC, nil},
-	} {
+	}
+	if all.redirects() { // RSA keys take long to make, and without a client nobody would use them
+		keep := []secret.KeyOption{secret.Keep(24 * time.Hour)}
+		purposes = append(purposes, ringPurpose{purposeIDToken, secret.RS256, keep}, ringPurpose{purposeIDTokenEC, secret.ES256, keep})
+	}
+	for _, k := range purposes {
 		if err := d.Keys.Ensure(ctx, k.purpose, k.alg, k.keep...); err != nil {
 			return nil, nil, fmt.Errorf("identity: %w", err)
 		}
@@ -111,11 +127,12 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		store: store, keys: d.Keys, refresh: refreshTokens{d.Keys}, access: access,
 		revocations: &revocations{deny: newDenySet(), store: store, bus: d.Bus, clock: d.Clock, log: d.Log, metrics: m, lifetime: lifetime},
 		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
-		db: d.DB, people: d.People, events: d.Events, queue: d.Queue, bus: d.Bus, verifiers: map[string]verifier{},
+		db: d.DB, people: d.People, events: d.Events, queue: d.Queue, bus: d.Bus, verifiers: map[string]verifier{}, clients: all,
 		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
 	}
 	auth := newAuthenticator(access, s.revocations.deny, d.Clock, m, cfg.VerifiedTokens)
+	s.auth = auth
 	m.gauges(d.Metrics, func() int { return int(s.revocations.deny.count.Load()) }, auth.verified.len, s.revocations.age)
 	return s, auth, nil
 }

@@ -38,7 +38,7 @@ func TestCapability(t *testing.T) {
 	news := bus.NewMemory()
 	t.Cleanup(func() { news.Close() })
 	deps := module.Deps{App: testApp, DB: db, KV: kv.NewMemory(clock.System, 100), Bus: news, Queue: jobs, Keys: ring,
-		Audit: audit.New(db, clock.System), Clock: clock.System, Log: log, Metrics: prometheus.NewRegistry(), Limits: limit.NewShared(limit.New(clock.System), nil, 0, log, nil)}
+		Audit: audit.New(db, clock.System), People: &module.People{}, Clock: clock.System, Log: log, Metrics: prometheus.NewRegistry(), Limits: limit.NewShared(limit.New(clock.System), nil, 0, log, nil)}
 	m, err := c.Build(deps)
 	if err != nil {
 		t.Fatal(err)
