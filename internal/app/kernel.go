@@ -210,7 +210,7 @@ func (k *kernel) close(ctx context.Context) error {
 // deps is what a capability gets.
 func (k *kernel) deps(s *Settings, app module.App) module.Deps {
 	return module.Deps{
-		App: app, Development: s.Profile == Development, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue, People: k.people, Events: module.Nobody,
+		App: app, Development: s.Profile == Development, DataDir: s.DataDir, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue, People: k.people, Events: module.Nobody,
 		Keys: k.ring, Audit: k.audit, Limits: k.limits, Clock: clock.System, Log: k.log, Metrics: k.registry,
 	}
 }

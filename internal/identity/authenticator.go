@@ -143,16 +143,13 @@ func limitedTo(scope string) []string {
 
 // denied is the refusal of a token that verifies although its session or user is no more.
 func (a *authenticator) denied(p *module.Principal) error {
-	if a.deny.why(p.SessionID) != "" {
-		a.metrics.revoked.Inc()
-		return sessionRevoked(p.Anonymous)
-	}
-	switch a.deny.why(p.UserID) {
-	case "":
-		return nil
-	case ReasonUserMerged: // the session goes on as the account: a refresh gives its token
+	if a.deny.why(p.UserID) != "" { // merged: the session goes on as the account, and a refresh gives its token
 		a.metrics.expired.Inc()
 		return problem.New(problem.TokenExpired, "the user of this token has become part of an account; refresh, and the session goes on as the account").With("recoverable", recoverRefresh)
+	}
+	switch a.deny.why(p.SessionID) {
+	case "":
+		return nil
 	case ReasonAccountDeleted:
 		a.metrics.revoked.Inc()
 		return problem.New(problem.AccountDeleted, "").With("recoverable", recoverInstallation)

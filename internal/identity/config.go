@@ -16,6 +16,7 @@ type Config struct {
 	Scopes              map[string]ScopeConfig  `yaml:"scopes" doc:"Scopes of the app's own, as the consent page explains them."`
 	AuditInstallations  bool                    `yaml:"audit_installations" doc:"Write an audit entry for each new installation. Audit entries are made one after the other across all nodes; turn it off where thousands of installations come in a second."`
 	Merge               MergeConfig             `yaml:"merge" doc:"What happens when an anonymous user signs in to an account that is there already."`
+	Deletion            DeletionConfig          `yaml:"deletion" doc:"Deletion of accounts."`
 	Accounts            AccountsConfig          `yaml:"accounts" doc:"Accounts on one installation."`
 	VerifiedTokens      int                     `yaml:"verified_tokens" doc:"How many verified access tokens a node remembers, so that their signatures are checked once, 1000 to 10000000; about 600 bytes each."`
 }
@@ -39,6 +40,11 @@ type AccountsConfig struct {
 	One bool `yaml:"one" doc:"Signing in to another account ends the sessions of those that are signed in on the installation. Otherwise up to 20 stay signed in side by side."`
 }
 
+// DeletionConfig says how an account goes.
+type DeletionConfig struct {
+	Grace config.Duration `yaml:"grace" doc:"How long after a deletion its user can undo it by signing in, 0s to 30d. The sessions end at once in any case; an anonymous user's data goes at once."`
+}
+
 func defaultConfig() Config {
 	return Config{
 		AccessTokenLifetime: config.Duration(15 * time.Minute),
@@ -48,6 +54,7 @@ func defaultConfig() Config {
 			Grace:    config.Duration(30 * time.Second),
 			Limit:    60,
 		},
+		Deletion:           DeletionConfig{Grace: config.Duration(14 * 24 * time.Hour)},
 		Merge:              MergeConfig{Policies: map[string]module.MergePolicy{}},
 		BootstrapKeyKeep:   config.Duration(7 * 24 * time.Hour),
 		Clients:            map[string]ClientConfig{},
@@ -64,6 +71,7 @@ func (c *Config) Check(v *config.Validator) {
 	within(v.At("refresh", "idle"), c.Refresh.Idle, day, 365*day)
 	within(v.At("refresh", "absolute"), c.Refresh.Absolute, day, 1095*day)
 	within(v.At("refresh", "grace"), c.Refresh.Grace, time.Second, 5*time.Minute)
+	within(v.At("deletion", "grace"), c.Deletion.Grace, 0, 30*day)
 	within(v.At("bootstrap_key_keep"), c.BootstrapKeyKeep, time.Hour, 30*day)
 	if c.Refresh.Limit < 5 || c.Refresh.Limit > 100_000 {
 		v.At("refresh", "limit").Fault("the default suits most", "must be 5 to 100000, is %d", c.Refresh.Limit)

@@ -169,11 +169,9 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 		}
 	}
 	f.events = &recordedEvents{}
-	if f.people == nil {
-		f.people = &module.People{}
-	}
+	f.people = &module.People{}
 	f.service, f.auth, err = newService(module.Deps{
-		People: f.people, Events: f.events, Queue: f.queue,
+		People: f.people, Events: f.events, Queue: f.queue, DataDir: f.dir,
 		App: testApp, DB: f.db, KV: kv.NewMemory(f.clock, 1000), Bus: f.bus, Keys: f.ring, Audit: f.audit, Clock: f.clock, Log: log, Metrics: f.metrics, Limits: limit.NewShared(limit.New(f.clock), nil, 0, log, f.metrics),
 	}, f.config, s)
 	if err != nil {
@@ -190,8 +188,16 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	f.service.accountRoutes(api)
 	f.service.signInRoutes(api)
 	f.service.adminRoutes(api)
+	f.people.Register(f.service.profileParticipant())
 	for _, h := range f.service.oauthHandlers() {
 		mux.Handle(h.Match, h.Handler)
+	}
+	for _, h := range f.service.lifeHandlers() {
+		mux.HandleFunc(h.Match, func(w http.ResponseWriter, r *http.Request) {
+			if err := h.Serve(w, r); err != nil {
+				problem.Write(w, r, err)
+			}
+		})
 	}
 	f.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, err := f.auth.Authenticate(r)

@@ -63,11 +63,7 @@ func (s *Service) accountRoutes(api huma.API) {
 		OperationID: "get-me", Method: http.MethodGet, Path: "/v1/me", Tags: []string{"identity"}, Summary: "Read the own account",
 		Security: module.SignedIn, Errors: []int{http.StatusUnauthorized, http.StatusServiceUnavailable},
 	}, s.handleMe)
-	huma.Register(api, huma.Operation{
-		OperationID: "sign-out", Method: http.MethodPost, Path: "/v1/auth/sign-out", Tags: []string{"identity"}, Summary: "End the session",
-		Description: "The session of the access token ends on every node within a second. The installation and its anonymous user stay.",
-		Security:    module.SignedIn, DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusUnauthorized, http.StatusServiceUnavailable},
-	}, s.handleSignOut)
+	s.lifeRoutes(api)
 }
 
 func (s *Service) handleRegister(ctx context.Context, in *registerInput) (*registerOutput, error) {
@@ -220,20 +216,16 @@ func (s *Service) handleMe(ctx context.Context, _ *struct{}) (*meOutput, error) 
 	if err != nil {
 		return nil, err
 	}
+	profile, err := s.ownProfile(ctx, a.User.ID)
+	if err != nil {
+		return nil, err
+	}
 	return &meOutput{CacheControl: noStore, DataSubject: a.User.ID, Body: meBody{
 		ID: a.User.ID, Kind: a.User.Kind, CreatedAt: a.User.CreatedAt,
 		Installation: installationWire{ID: a.Installation.ID, CreatedAt: a.Installation.CreatedAt, App: &app},
 		Session:      sessionWire{ID: a.Session.ID, CreatedAt: a.Session.CreatedAt, ExpiresAt: a.Session.RefreshExpiresAt()},
-		Identities:   identities,
+		Profile:      profile, Identities: identities,
 	}}, nil
-}
-
-func (s *Service) handleSignOut(ctx context.Context, _ *struct{}) (*emptyOutput, error) {
-	p, err := principal(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &emptyOutput{CacheControl: noStore}, s.SignOut(ctx, p)
 }
 
 // principal fails closed should the gateway ever route a signed-in operation without one.

@@ -72,7 +72,7 @@ func (s *Service) handleSignIn(ctx context.Context, in *signInInput) (*output[si
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.SignIn(ctx, p, proven)
+	got, err := s.SignIn(ctx, p, proven, in.Body.UndoDeletion)
 	if err != nil {
 		return nil, err
 	}
@@ -143,16 +143,21 @@ func (s *Service) handleConflicts(ctx context.Context, in *conflictsInput) (*out
 	}
 	body := conflictsBody{Data: make([]conflictWire, 0, len(all))}
 	for _, c := range all {
-		record, err := s.keys.Open(ctx, c.UserID, fieldConflict, c.Sealed)
+		w, err := s.conflictWireOf(ctx, c)
 		if err != nil {
 			return nil, err
 		}
-		body.Data = append(body.Data, conflictWire{ID: c.ID, MergeID: c.MergeID, Collection: c.Collection, Key: c.Key, Record: json.RawMessage(record), CreatedAt: c.CreatedAt})
+		body.Data = append(body.Data, w)
 	}
 	if len(all) == in.Limit {
 		body.Page.Next = &all[len(all)-1].ID
 	}
 	return &output[conflictsBody]{noStore, p.UserID, body}, nil
+}
+
+func (s *Service) conflictWireOf(ctx context.Context, c MergeConflict) (conflictWire, error) {
+	record, err := s.keys.Open(ctx, c.UserID, fieldConflict, c.Sealed)
+	return conflictWire{ID: c.ID, MergeID: c.MergeID, Collection: c.Collection, Key: c.Key, Record: json.RawMessage(record), CreatedAt: c.CreatedAt}, err
 }
 
 // identitiesOf lists how the account can be reached, with what is known of each.

@@ -23,6 +23,7 @@ func (cleanArgs) Kind() string { return "identity_clean" }
 func (s *Service) registerJobs(q *queue.Queue) {
 	queue.Register(q, func(ctx context.Context, _ *queue.Job[cleanArgs]) error { return s.clean(ctx) })
 	queue.Register(q, func(ctx context.Context, job *queue.Job[mergeArgs]) error { return s.finishMerge(ctx, job.Args.From) })
+	registerLife(s, q)
 	q.Periodic("identity_clean", cleanEvery, func() queue.Args { return cleanArgs{} })
 }
 

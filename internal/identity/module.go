@@ -51,6 +51,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 	}
 	s.registerJobs(d.Queue)
 	d.People.Register(module.Participant{Name: "oauth_consents", Export: consentExport(d.DB), Erase: consentErase})
+	d.People.Register(s.profileParticipant())
 	var stop context.CancelFunc
 	var running sync.WaitGroup
 	return &module.Module{
@@ -61,7 +62,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
 			{Name: "authorize", Owner: "landline", Priority: module.Critical, Handlers: s.hostedHandlers(), MaxBody: maxPageForm,
 				Limits: []module.Limit{{Key: "address", Rate: hostedPages}}},
-			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes},
+			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes, Handlers: s.lifeHandlers()},
 			{Name: "sign-in", Owner: "landline", Priority: module.Critical, Routes: s.signInRoutes,
 				Limits: []module.Limit{{Key: "installation", Rate: signIns}}},
 		},
@@ -69,6 +70,9 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 		Start: func(ctx context.Context) error {
 			if err := s.checkPolicies(); err != nil {
 				return err
+			}
+			if err := s.replayJournal(ctx); err != nil {
+				return fmt.Errorf("identity: erase again: %w", err)
 			}
 			if err := s.revocations.poll(ctx); err != nil {
 				return fmt.Errorf("identity: read the revoked sessions: %w", err)
@@ -127,7 +131,8 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		store: store, keys: d.Keys, refresh: refreshTokens{d.Keys}, access: access,
 		revocations: &revocations{deny: newDenySet(), store: store, bus: d.Bus, clock: d.Clock, log: d.Log, metrics: m, lifetime: lifetime},
 		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
-		db: d.DB, people: d.People, events: d.Events, queue: d.Queue, bus: d.Bus, verifiers: map[string]verifier{}, clients: all,
+		db: d.DB, people: d.People, events: d.Events, queue: d.Queue, bus: d.Bus,
+		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, clients: all, audit: d.Audit, journal: newErasureJournal(d.DataDir),
 		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
 	}

@@ -37,8 +37,8 @@ func TestCapability(t *testing.T) {
 	}
 	news := bus.NewMemory()
 	t.Cleanup(func() { news.Close() })
-	deps := module.Deps{App: testApp, DB: db, KV: kv.NewMemory(clock.System, 100), Bus: news, Queue: jobs, Keys: ring,
-		Audit: audit.New(db, clock.System), People: &module.People{}, Clock: clock.System, Log: log, Metrics: prometheus.NewRegistry(), Limits: limit.NewShared(limit.New(clock.System), nil, 0, log, nil)}
+	deps := module.Deps{People: &module.People{}, Events: module.Nobody, DataDir: t.TempDir(), App: testApp, DB: db, KV: kv.NewMemory(clock.System, 100), Bus: news, Queue: jobs, Keys: ring,
+		Audit: audit.New(db, clock.System), Clock: clock.System, Log: log, Metrics: prometheus.NewRegistry(), Limits: limit.NewShared(limit.New(clock.System), nil, 0, log, nil)}
 	m, err := c.Build(deps)
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +49,9 @@ func TestCapability(t *testing.T) {
 			t.Error("tokens are not critical")
 		}
 		for _, h := range f.Handlers {
+			if f.Name != "tokens" {
+				continue
+			}
 			routes = append(routes, h.Match)
 			if h.Auth != module.AuthNone {
 				t.Errorf("%s needs a token", h.Match)

@@ -190,7 +190,7 @@ func (s *Service) signInBrowser(ctx context.Context, w http.ResponseWriter, v *v
 	if err != nil {
 		return "", err
 	}
-	got, err := s.SignIn(ctx, p, proven)
+	got, err := s.SignIn(ctx, p, proven, false)
 	if err != nil {
 		return "", err
 	}

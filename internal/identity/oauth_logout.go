@@ -20,7 +20,7 @@ func (s *Service) hostedHandlers() []module.Handler {
 		own("POST "+signInPath, s.handleSignInPage),
 		own("GET "+goPath, s.handleGo),
 		own("GET "+callbackPath, s.handleCallback), own("POST "+callbackPath, s.handleCallback),
-		own("GET "+endSessionPath, s.handleEndSession), own("POST "+endSessionPath, s.handleEndSession),
+		own("GET "+endSessionPath, s.handleLogout), own("POST "+endSessionPath, s.handleLogout),
 	}
 }
 
@@ -68,10 +68,10 @@ func (s *Service) parseLogout(in url.Values) (l logout, why string) {
 	return l, ""
 }
 
-// handleEndSession signs the user out of this browser and of the client that
+// handleLogout signs the user out of this browser and of the client that
 // asks. With an ID token of whoever is signed in the user has said so in the
 // client; else they are asked, or a link could sign anybody out.
-func (s *Service) handleEndSession(w http.ResponseWriter, r *http.Request) {
+func (s *Service) handleLogout(w http.ResponseWriter, r *http.Request) {
 	in, err := url.ParseQuery(r.URL.RawQuery)
 	if r.Method == http.MethodPost {
 		var ok bool

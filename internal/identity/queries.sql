@@ -219,3 +219,106 @@ SELECT user_id, client_id, scope, created_at, updated_at FROM oauth_consent WHER
 
 -- name: ConsentsErase
 DELETE FROM oauth_consent WHERE user_id = $1 AND client_id IN (SELECT client_id FROM oauth_consent WHERE user_id = $1 ORDER BY client_id LIMIT $2);
+
+-- The row is written so that a lock or deletion at the same time waits or fails.
+
+-- name: UserIsActive
+UPDATE app_user SET state = 'active' WHERE id = $1 AND state = 'active';
+
+-- name: RevocationsOfUser
+INSERT INTO session_revocation (session_id, reason, revoked_at)
+SELECT id, CAST($1 AS TEXT), CAST($2 AS BIGINT) FROM session WHERE user_id = $3 AND id <> $4 AND state = 'active'
+ON CONFLICT (session_id) DO UPDATE SET reason = excluded.reason, revoked_at = excluded.revoked_at;
+
+-- name: SessionsRevokeUser
+UPDATE session SET state = 'revoked', end_reason = $1 WHERE user_id = $2 AND id <> $3 AND state = 'active';
+
+-- name: ProfilePut
+INSERT INTO user_profile (user_id, sealed, updated_at) VALUES ($1, $2, $3)
+ON CONFLICT (user_id) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at;
+
+-- name: Profile
+SELECT sealed, updated_at FROM user_profile WHERE user_id = $1;
+
+-- name: ProfileDelete
+DELETE FROM user_profile WHERE user_id = $1;
+
+-- name: ErasureInsert
+INSERT INTO erasure (user_id, state, requested_by, requested_at, erase_at, report) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (user_id) DO UPDATE SET state = excluded.state, requested_by = excluded.requested_by, requested_at = excluded.requested_at,
+  erase_at = excluded.erase_at, report = excluded.report
+WHERE erasure.state = 'undone';
+
+-- name: ErasureUndo
+UPDATE erasure SET state = 'undone' WHERE user_id = $1 AND state = 'waiting';
+
+-- name: ErasureRun
+UPDATE erasure SET state = 'running', report = $1 WHERE user_id = $2 AND state IN ('waiting', 'running');
+
+-- name: ErasureFinish
+UPDATE erasure SET state = 'done', finished_at = $1, report = $2 WHERE user_id = $3 AND state = 'running';
+
+-- name: Erasure
+SELECT user_id, state, requested_by, requested_at, erase_at, finished_at, report FROM erasure WHERE user_id = $1;
+
+-- name: ErasuresFinished
+SELECT user_id, state, requested_by, requested_at, erase_at, finished_at, report FROM erasure
+WHERE finished_at IS NOT NULL AND (finished_at, user_id) > ($1, $2)
+ORDER BY finished_at, user_id LIMIT $3;
+
+-- name: UserErase
+UPDATE app_user SET state = 'deleted', state_at = $1, installation_id = NULL WHERE id = $2 AND state <> 'merged';
+
+-- name: UserEraseAlias
+UPDATE app_user SET installation_id = NULL WHERE id = $1;
+
+-- name: UserTombstone
+INSERT INTO app_user (id, kind, state, created_at, state_at) VALUES ($1, $2, 'deleted', $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: EraseIdentities
+DELETE FROM identity WHERE user_id = $1;
+
+-- name: EraseSessions
+DELETE FROM session WHERE user_id = $1;
+
+-- name: EraseConflicts
+DELETE FROM merge_conflict WHERE user_id = $1;
+
+-- name: EraseCredentialUses
+DELETE FROM credential_use WHERE user_id = $1;
+
+-- name: EraseExportParts
+DELETE FROM user_export_part WHERE export_id IN (SELECT id FROM user_export WHERE user_id = $1);
+
+-- name: EraseExports
+DELETE FROM user_export WHERE user_id = $1;
+
+-- name: ExportInsert
+INSERT INTO user_export (id, user_id, state, requested_at, expires_at, size, sha256) VALUES ($1, $2, $3, $4, $5, 0, '');
+
+-- name: ExportFinish
+UPDATE user_export SET state = 'ready', finished_at = $1, size = $2, sha256 = $3, expires_at = $4 WHERE id = $5 AND state = 'working';
+
+-- name: ExportPartPut
+INSERT INTO user_export_part (export_id, part, sealed) VALUES ($1, $2, $3)
+ON CONFLICT (export_id, part) DO UPDATE SET sealed = excluded.sealed;
+
+-- name: ExportPart
+SELECT sealed FROM user_export_part WHERE export_id = $1 AND part = $2;
+
+-- name: Export
+SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256 FROM user_export WHERE id = $1;
+
+-- name: ExportsOfUser
+SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256 FROM user_export WHERE user_id = $1 ORDER BY id DESC LIMIT $2;
+
+-- name: CleanExportParts
+DELETE FROM user_export_part WHERE export_id IN (SELECT id FROM user_export WHERE expires_at < $1 LIMIT $2);
+
+-- name: CleanExports
+DELETE FROM user_export WHERE id IN (SELECT id FROM user_export WHERE expires_at < $1 LIMIT $2)
+  AND NOT EXISTS (SELECT 1 FROM user_export_part p WHERE p.export_id = user_export.id);
+
+-- name: ErasureAgain
+INSERT INTO erasure (user_id, state, requested_by, requested_at, erase_at, report) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (user_id) DO UPDATE SET state = excluded.state, erase_at = excluded.erase_at, finished_at = NULL;

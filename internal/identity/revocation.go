@@ -74,17 +74,6 @@ func (d *denySet) why(id string) Reason {
 	return denied.reason
 }
 
-// drop lets a user's tokens pass again: a deletion was undone.
-func (d *denySet) drop(id string) {
-	s := &d.shards[maphash.String(d.seed, id)%cacheShards]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, there := s.m[id]; there {
-		delete(s.m, id)
-		d.count.Add(-1)
-	}
-}
-
 func (d *denySet) sweep(now time.Time) {
 	for i := range d.shards {
 		s := &d.shards[i]

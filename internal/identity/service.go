@@ -53,7 +53,12 @@ type Service struct {
 	queue  *queue.Queue
 	bus    bus.Bus
 
+	life    lifeStore
+	audit   *audit.Log // to read
+	journal *erasureJournal
+
 	verifiers map[string]verifier // by provider
+	revokers  map[string]revoker  // by provider
 
 	clients clients          // OAuth clients, the app among them
 	hosted  []hostedProvider // ways to sign in on the hosted pages, in their order

@@ -2,8 +2,6 @@ package identity
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -35,15 +33,17 @@ type SignedIn struct {
 // session of whoever the credential proves (L2 to L5, L8 to L10, L13). It links
 // when nobody has the credential yet, and merges when somebody has.
 //
+// An account that waits to be erased signs in only with undo, which undoes it.
+//
 // It may be repeated with the same credential from the same installation: the
 // answer is the same and nothing happens twice.
-func (s *Service) SignIn(ctx context.Context, p *module.Principal, proven Proven) (SignedIn, error) {
+func (s *Service) SignIn(ctx context.Context, p *module.Principal, proven Proven, undo bool) (SignedIn, error) {
 	out, err := s.again(ctx, p, proven)
 	for i := 0; err == nil && out == nil; i++ {
 		if i == maxTries {
 			return SignedIn{}, problem.New(problem.StorageUnavailable, "the account is being changed by other requests").After(time.Second)
 		}
-		if out, err = s.signInOnce(ctx, p, proven); err == nil && out == nil { // somebody was faster, perhaps with this very credential
+		if out, err = s.signInOnce(ctx, p, proven, undo); err == nil && out == nil { // somebody was faster, perhaps with this very credential
 			out, err = s.again(ctx, p, proven)
 		}
 	}
@@ -106,14 +106,17 @@ type attempt struct {
 }
 
 // signInOnce returns nil when what it read has changed before it could write.
-func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Proven) (*SignedIn, error) {
+func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Proven, undo bool) (*SignedIn, error) {
 	a, err := s.read(ctx, p, proven)
 	if err != nil {
 		return nil, err
 	}
+	if a.owner.State == UserDeleting && undo {
+		return nil, s.comeBack(ctx, a.owner.ID)
+	}
 	facts := SignInFacts{Current: a.current.User, Owner: a.owner}
 	if a.owner.ID != "" {
-		if err := usable(a.owner); err != nil {
+		if err := s.usable(ctx, a.owner); err != nil {
 			return nil, err
 		}
 		if facts.HasData, err = s.hasData(ctx, a.current.User); err != nil {
@@ -180,12 +183,18 @@ func (a *attempt) newDevice() bool {
 }
 
 // usable refuses an account that cannot sign in.
-func usable(u User) error {
+func (s *Service) usable(ctx context.Context, u User) error {
 	switch u.State {
 	case UserActive:
 		return nil
 	case UserLocked:
 		return problem.New(problem.AccountLocked, "the account is locked").With("recoverable", recoverNot)
+	case UserDeleting:
+		e, err := s.life.erasure(ctx, u.ID)
+		if err != nil {
+			return err
+		}
+		return problem.New(problem.DeletionPending, "the account is deleted at erase_at; sign in with undo_deletion to keep it").With("erase_at", e.EraseAt)
 	}
 	return problem.New(problem.AccountDeleted, "").With("recoverable", recoverInstallation)
 }
@@ -261,6 +270,9 @@ func (s *Service) plan(ctx context.Context, a *attempt) error {
 		err = s.addIdentity(ctx, a)
 	} else {
 		err = s.useIdentity(ctx, a)
+	}
+	if a.owner.ID != "" {
+		a.change.Active = a.owner.ID
 	}
 	if a.proven.UseID != "" {
 		a.change.Use = &CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, UserID: a.out.User.ID, ExpiresAt: a.proven.UseUntil}
@@ -458,81 +470,6 @@ func (s *Service) within(a *attempt, fn func(context.Context, *sqldb.Tx) error) 
 		}
 		return fn(ctx, tx)
 	}
-}
-
-// lookup is what an identity is found by.
-func (s *Service) lookup(issuer, subject string) (string, error) {
-	return s.blind("identity\x00" + issuer + "\x00" + subject)
-}
-
-// emailLookup is "" for no address.
-func (s *Service) emailLookup(address string) (string, error) {
-	if address == "" {
-		return "", nil
-	}
-	return s.blind("email\x00" + strings.ToLower(address))
-}
-
-func (s *Service) blind(message string) (string, error) {
-	sum, err := s.keys.BlindIndex(purposeLookup, []byte(message))
-	return base64.RawURLEncoding.EncodeToString(sum), err
-}
-
-const (
-	fieldProfile  = "identity.profile"
-	fieldConflict = "identity.merge_conflict"
-	fieldPending  = "identity.pending_link"
-)
-
-// seal puts p into i. It must not be called within a transaction.
-func (s *Service) seal(ctx context.Context, i *Identity, p Profile) error {
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	i.Sealed, err = s.keys.Seal(ctx, i.UserID, fieldProfile, raw)
-	return err
-}
-
-// profile opens what is sealed in i.
-func (s *Service) profile(ctx context.Context, i Identity) (p Profile, err error) {
-	raw, err := s.keys.Open(ctx, i.UserID, fieldProfile, i.Sealed)
-	if err != nil {
-		return p, fmt.Errorf("identity %s: %w", i.ID, err)
-	}
-	return p, json.Unmarshal(raw, &p)
-}
-
-// pendingLink is a proven credential on its way to the account it belongs to.
-type pendingLink struct {
-	Proven  Proven `json:"proven"`
-	Expires int64  `json:"exp"` // Unix seconds
-}
-
-const pendingFor = 15 * time.Minute
-
-func (s *Service) sealPending(ctx context.Context, installation string, proven Proven, now time.Time) (string, error) {
-	raw, err := json.Marshal(pendingLink{proven, now.Add(pendingFor).Unix()})
-	if err != nil {
-		return "", err
-	}
-	sealed, err := s.keys.Seal(ctx, installation, fieldPending, raw)
-	return base64.RawURLEncoding.EncodeToString(sealed), err
-}
-
-// openPending returns the credential that an answer account_exists_other_provider carried.
-func (s *Service) openPending(ctx context.Context, installation, token string) (Proven, error) {
-	bad := invalid("pending_link", "is not one that this installation was given in the last 15 minutes")
-	sealed, err := decode64(token)
-	if err != nil {
-		return Proven{}, bad
-	}
-	raw, err := s.keys.Open(ctx, installation, fieldPending, sealed)
-	var p pendingLink
-	if err != nil || json.Unmarshal(raw, &p) != nil || s.now().Unix() >= p.Expires {
-		return Proven{}, bad
-	}
-	return p.Proven, nil
 }
 
 // userEntry records what a user did to an account.

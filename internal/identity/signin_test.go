@@ -117,7 +117,8 @@ func (n *notes) participant() module.Participant {
 	return module.Participant{
 		Name: "notes", Policies: []module.MergePolicy{module.AccountWins},
 		Count: func(ctx context.Context, q sqldb.Querier, user string) (count int64, err error) {
-			return count, q.QueryRowContext(ctx, `SELECT COUNT(*) FROM note WHERE user_id = $1`, user).Scan(&count)
+			err = q.QueryRowContext(ctx, `SELECT COUNT(*) FROM note WHERE user_id = $1`, user).Scan(&count)
+			return count, err
 		},
 		Merge: func(ctx context.Context, tx *sqldb.Tx, m module.Merge) (out module.Moved, err error) {
 			rows, err := tx.QueryContext(ctx, `SELECT op FROM note WHERE user_id = $1 ORDER BY op LIMIT $2`, m.From, m.Limit+1)

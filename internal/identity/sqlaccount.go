@@ -11,6 +11,9 @@ import (
 // account writes the parts of a change that concern accounts. What decides a
 // race comes first.
 func (w *writer) account(c Change) {
+	if c.Active != "" {
+		w.one("UserIsActive", c.Active)
+	}
 	if u := c.Use; u != nil {
 		w.one("CredentialUseInsert", u.ID, u.InstallationID, u.UserID, orNull(u.MergedFrom), sqldb.Millis(u.ExpiresAt))
 	}
@@ -33,15 +36,28 @@ func (w *writer) account(c Change) {
 	}
 	for _, s := range c.State {
 		w.one("UserState", string(s.To), sqldb.Millis(s.At), s.UserID, string(s.From))
-		if s.Deny != "" {
-			w.revocation(Ending{SessionID: s.UserID, Reason: s.Deny, At: s.At})
-		}
 	}
 	if i := c.Unlink; i != nil {
 		w.one("IdentityDelete", i.ID, i.UserID)
 	}
 	if i := c.Used; i != nil {
 		w.one("IdentityUpdate", orNull(i.EmailLookup), i.EmailVerified, i.Sealed, sqldb.Millis(i.UsedAt), i.ID, i.UserID)
+	}
+}
+
+// endAll records the revocations first: they are of the sessions that are active still.
+func (w *writer) endAll(e *EndAll) {
+	for _, step := range []struct {
+		query string
+		args  []any
+	}{
+		{"RevocationsOfUser", []any{string(e.Reason), sqldb.Millis(e.At), e.UserID, e.Except}},
+		{"SessionsRevokeUser", []any{string(e.Reason), e.UserID, e.Except}},
+	} {
+		if w.err == nil {
+			_, w.err = w.tx.ExecContext(w.ctx, Queries.Get(step.query), step.args...)
+			w.wrote = true
+		}
 	}
 }
 

@@ -89,6 +89,9 @@ func (w *writer) change(c Change) {
 		w.update(c.Update)
 	}
 	w.account(c)
+	if c.EndAll != nil {
+		w.endAll(c.EndAll)
+	}
 	if u := c.User; u != nil {
 		w.one("UserInsert", u.ID, string(u.Kind), string(u.State), orNull(u.InstallationID), sqldb.Millis(u.CreatedAt))
 	}
@@ -269,6 +272,7 @@ func (s *SQLStore) Clean(ctx context.Context, before Retention, limit int) (tota
 		{"CleanBootstrapKeys", before.BootstrapKeys}, {"CleanProofs", before.Proofs},
 		{"CleanRevocations", before.Revocations}, {"CleanSessions", before.Sessions},
 		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired}, {"CleanBrowsers", before.Expired},
+		{"CleanExportParts", before.Expired}, {"CleanExports", before.Expired},
 	} {
 		var n int64
 		err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {

@@ -104,13 +104,15 @@ type Retention struct {
 	Expired       time.Time // credential uses and challenges, by their expiry
 }
 
-// Change is a set of rows to write together. Each part but Seen and Audit is a
-// condition too.
+// Change is a set of rows to write together. Each part but Seen, EndAll and Audit
+// is a condition too.
 type Change struct {
 	Installation *Installation  // new; neither its bootstrap key nor its public key is known
 	Proof        *Proof         // not spent before, else Apply returns ErrProofSpent
 	Seen         *Installation  // app details and SeenAt of a known one
+	Active       string         // the user with this id is active
 	End          []Ending       // each session is active
+	EndAll       *EndAll        // no condition
 	Update       *Update        // the session is active and still has the number of Before
 	Promote      string         // the anonymous user with this id is active; it becomes an account
 	Merge        *UserMerge     // From is active and anonymous; its access tokens are refused from CreatedAt on
@@ -146,7 +148,14 @@ type StateChange struct {
 	UserID   string
 	From, To UserState
 	At       time.Time
-	Deny     Reason // why its access tokens are refused from At on; "" = they are not
+}
+
+// EndAll revokes all active sessions of a user.
+type EndAll struct {
+	UserID string
+	Except string // a session that stays; "" = none
+	Reason Reason
+	At     time.Time
 }
 
 // Update is the outcome of a Decide that writes. When After is revoked, the revocation is recorded too.

@@ -16,10 +16,11 @@ type UserState string
 
 // The states of a user. A user never leaves merged or deleted.
 const (
-	UserActive  UserState = "active"
-	UserLocked  UserState = "locked"  // kept, but cannot sign in
-	UserMerged  UserState = "merged"  // became part of another user
-	UserDeleted UserState = "deleted" // erased; the id is kept so that nothing recreates it
+	UserActive   UserState = "active"
+	UserLocked   UserState = "locked"   // kept, but cannot sign in
+	UserMerged   UserState = "merged"   // became part of another user
+	UserDeleting UserState = "deleting" // asked to be deleted; until then a sign-in can undo it
+	UserDeleted  UserState = "deleted"  // erased; the id is kept so that nothing recreates it
 )
 
 // User is a person, or the stand-in for one that each installation begins with.

@@ -86,94 +86,6 @@ type registeredBody struct {
 	Session      tokensWire       `json:"session"`
 }
 
-// CredentialWire is what proves an identity (exported, or huma does not see it embedded). Which members are needed depends on the provider.
-type CredentialWire struct {
-	Provider     string          `json:"provider" maxLength:"80" doc:"apple, google, oidc:<name>, external:<name>, email_code, password or passkey, as far as the server offers it." example:"apple"`
-	IDToken      string          `json:"id_token,omitempty" maxLength:"8192" doc:"The provider's ID token."`
-	Code         string          `json:"code,omitempty" maxLength:"2048" doc:"The provider's authorization code, or the code that was sent by e-mail."`
-	RedirectURI  string          `json:"redirect_uri,omitempty" maxLength:"2048" doc:"That the authorization code was asked for with."`
-	CodeVerifier string          `json:"code_verifier,omitempty" maxLength:"128" doc:"PKCE verifier (RFC 7636) of the authorization code."`
-	Nonce        string          `json:"nonce,omitempty" maxLength:"255" doc:"The raw nonce that the ID token was asked for with."`
-	Email        string          `json:"email,omitempty" maxLength:"254" doc:"With email_code and password."`
-	Password     string          `json:"password,omitempty" maxLength:"1024"`
-	Passkey      json.RawMessage `json:"passkey,omitempty" doc:"The PublicKeyCredential as JSON (WebAuthn §5.1)."`
-	Challenge    string          `json:"challenge,omitempty" maxLength:"128" doc:"The challenge that the credential answers."`
-	Name         string          `json:"name,omitempty" maxLength:"200" doc:"The person's name, where the provider gives it to the app alone (Apple)."`
-}
-
-// signInBody is the body of POST /v1/auth/sign-in.
-type signInBody struct {
-	CredentialWire
-	Mode        string `json:"mode,omitempty" enum:"link_or_sign_in" default:"link_or_sign_in" doc:"Link the credential when nobody has it, else sign in and merge."`
-	PendingLink string `json:"pending_link,omitempty" maxLength:"16384" doc:"Of an answer account_exists_other_provider: the credential that was refused then is added to the account."`
-}
-
-// linkBody is the body of POST /v1/auth/link.
-type linkBody struct{ CredentialWire }
-
-// unlinkBody is the body of POST /v1/auth/unlink.
-type unlinkBody struct {
-	IdentityID string `json:"identity_id" maxLength:"64"`
-}
-
-// signedInBody is the answer of POST /v1/auth/sign-in.
-type signedInBody struct {
-	User    userWire    `json:"user"`
-	Session tokensWire  `json:"session"`
-	Merged  *mergedWire `json:"merged,omitempty" doc:"The anonymous user of this installation became part of the account."`
-}
-
-type mergedWire struct {
-	ID        string     `json:"id" example:"mrg_01h455vb4pex5vsknk084sn02q"`
-	From      string     `json:"from" doc:"The user who was. Writes that the app made as this user may still be sent, with Expect-User naming it."`
-	Into      string     `json:"into"`
-	State     MergeState `json:"state" enum:"running,done" doc:"running: records are still being moved; they are readable meanwhile."`
-	Records   int64      `json:"records" doc:"Moved so far."`
-	Conflicts int64      `json:"conflicts" doc:"Kept beside the account's own; GET /v1/me/merge-conflicts lists them."`
-}
-
-type identityWire struct {
-	ID            string    `json:"id" example:"idn_01h455vb4pex5vsknk084sn02q"`
-	Provider      string    `json:"provider" example:"google"`
-	Email         string    `json:"email,omitempty"`
-	EmailVerified bool      `json:"email_verified"`
-	Name          string    `json:"name,omitempty"`
-	CreatedAt     time.Time `json:"created_at"`
-	UsedAt        time.Time `json:"used_at"`
-}
-
-type conflictWire struct {
-	ID         string          `json:"id" example:"cfl_01h455vb4pex5vsknk084sn02q"`
-	MergeID    string          `json:"merge_id"`
-	Collection string          `json:"collection"`
-	Key        string          `json:"key"`
-	Record     json.RawMessage `json:"record" doc:"The record that was not taken over."`
-	CreatedAt  time.Time       `json:"created_at"`
-}
-
-type pageWire struct {
-	Next *string `json:"next" doc:"Cursor of the next page, null on the last one."`
-}
-
-type conflictsBody struct {
-	Data []conflictWire `json:"data" nullable:"false"`
-	Page pageWire       `json:"page"`
-}
-
-// The data of events to the team's own services.
-
-type promotedEvent struct {
-	User         string `json:"user_id"`
-	Installation string `json:"installation_id"`
-}
-
-type mergedEvent struct {
-	Merge        string `json:"merge_id"`
-	From         string `json:"from"`
-	Into         string `json:"into"`
-	Installation string `json:"installation_id"`
-}
-
 // meBody is the answer of GET /v1/me.
 type meBody struct {
 	ID           string           `json:"id" example:"usr_01h455vb4pex5vsknk084sn02q"`
@@ -181,6 +93,7 @@ type meBody struct {
 	CreatedAt    time.Time        `json:"created_at"`
 	Installation installationWire `json:"installation"`
 	Session      sessionWire      `json:"session"`
+	Profile      profileWire      `json:"profile"`
 	Identities   []identityWire   `json:"identities" nullable:"false" doc:"The account's ways to sign in; none for an anonymous user."`
 }
 

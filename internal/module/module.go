@@ -41,6 +41,7 @@ type Capability struct {
 type Deps struct {
 	App         App
 	Development bool // profile: development
+	DataDir     string
 	DB          *sqldb.DB
 	KV          kv.Store
 	Bus         bus.Bus

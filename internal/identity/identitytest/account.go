@@ -188,13 +188,34 @@ func within(t *testing.T, s identity.Store) {
 
 func states(t *testing.T, s identity.Store) {
 	u := account(t, s)
-	lock := identity.Change{State: []identity.StateChange{{UserID: u.ID, From: identity.UserActive, To: identity.UserLocked, At: at, Deny: identity.ReasonAccountLocked}}}
+	lock := identity.Change{State: []identity.StateChange{{UserID: u.ID, From: identity.UserActive, To: identity.UserLocked, At: at}}}
+	apply(t, s, identity.Change{Active: u.ID}, true)
 	apply(t, s, lock, true)
 	apply(t, s, lock, false)
+	apply(t, s, identity.Change{Active: u.ID}, false)
 	if got := must(s.User(t.Context(), u.ID)); got.State != identity.UserLocked || !got.StateAt.Equal(at) {
 		t.Errorf("User = %+v", got)
 	}
-	want := []identity.Revocation{{SessionID: u.ID, Reason: identity.ReasonAccountLocked, At: at}}
+}
+
+func endAll(t *testing.T, s identity.Store) {
+	u := account(t, s)
+	var all []identity.Session
+	for i := range 3 {
+		one := session(id.New(id.Installation), u.ID)
+		apply(t, s, identity.Change{Session: &one}, true)
+		if i == 0 {
+			apply(t, s, identity.Change{End: []identity.Ending{{SessionID: one.ID, Reason: identity.ReasonSignOut, At: at}}}, true)
+		}
+		all = append(all, one)
+	}
+	apply(t, s, identity.Change{EndAll: &identity.EndAll{UserID: u.ID, Except: all[2].ID, Reason: identity.ReasonOperator, At: at.Add(time.Second)}}, true)
+	for i, want := range []identity.Reason{identity.ReasonSignOut, identity.ReasonOperator, ""} {
+		if g := must(s.Session(t.Context(), all[i].ID)); g.Session.EndReason != want {
+			t.Errorf("session %d ended with %q, want %q", i, g.Session.EndReason, want)
+		}
+	}
+	want := []identity.Revocation{{SessionID: all[0].ID, Reason: identity.ReasonSignOut, At: at}, {SessionID: all[1].ID, Reason: identity.ReasonOperator, At: at.Add(time.Second)}}
 	if r := must(s.Revocations(t.Context(), identity.Revocation{}, 10)); !slices.Equal(r, want) {
 		t.Errorf("Revocations = %v, want %v", r, want)
 	}

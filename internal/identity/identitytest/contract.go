@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) identity.Store) {
 		"one of two answers to a challenge wins":   challenges,
 		"what is written within belongs to it":     within,
 		"a state is left once":                     states,
+		"all sessions of a user end but one":       endAll,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, open(t)) })
 	}

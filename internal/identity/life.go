@@ -1,0 +1,57 @@
+package identity
+
+import (
+	"time"
+)
+
+// Erasure is a user's way out of the system.
+type Erasure struct {
+	UserID      string
+	State       ErasureState
+	RequestedBy string // id of the user or operator
+	RequestedAt time.Time
+	EraseAt     time.Time // until then a sign-in can undo it
+	FinishedAt  time.Time
+	Report      ErasureReport
+}
+
+// ErasureState says how far an erasure is.
+type ErasureState string
+
+// The states of an erasure.
+const (
+	ErasureWaiting ErasureState = "waiting" // the sessions are over, the data is there
+	ErasureUndone  ErasureState = "undone"  // the user came back in time
+	ErasureRunning ErasureState = "running" // cannot be undone any more
+	ErasureDone    ErasureState = "done"
+)
+
+// ErasureReport is what was done, without anything personal.
+type ErasureReport struct {
+	Aliases   int               `json:"aliases,omitempty"`   // users who had become part of this one, erased with it
+	Providers map[string]string `json:"providers,omitempty"` // what each provider answered to the revocation of its tokens
+	Rows      map[string]int64  `json:"rows,omitempty"`      // erased, by collection
+}
+
+// Export is a copy of everything that is kept about a user, for that user.
+type Export struct {
+	ID          string
+	UserID      string
+	State       ExportState
+	RequestedAt time.Time
+	FinishedAt  time.Time
+	ExpiresAt   time.Time
+	Size        int64  // bytes of the archive
+	SHA256      string // of the archive, in hexadecimal digits
+}
+
+// ExportState says whether an export can be fetched.
+type ExportState string
+
+// The states of an export.
+const (
+	ExportWorking ExportState = "working"
+	ExportReady   ExportState = "ready"
+)
+
+const prefixExport = "exp"

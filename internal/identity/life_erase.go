@@ -1,0 +1,334 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"landline/internal/audit"
+	"landline/internal/module"
+	"landline/internal/problem"
+	"landline/internal/queue"
+	"landline/internal/sqldb"
+)
+
+const (
+	eraseBatch     = 500 // rows of one collection in one transaction
+	revokeAttempts = 6   // of a provider's revocation; then its failure is written down, and the erasure goes on
+)
+
+// eraseArgs is the job that erases a user when their time to come back is over.
+type eraseArgs struct {
+	User string `json:"user"`
+}
+
+func (eraseArgs) Kind() string { return "identity_erase" }
+
+// revoker ends what a provider has given: its refresh token. What it returns
+// goes into the report as a fact, not as a proof.
+type revoker interface {
+	revoke(ctx context.Context, p Profile) (answer string, err error)
+}
+
+// Leave begins the erasure of p's user: every session ends now, the data goes
+// when the grace period is over. An anonymous user has no way back and goes at once.
+func (s *Service) Leave(ctx context.Context, p *module.Principal) (Erasure, error) {
+	if !p.Anonymous {
+		if err := s.fresh(p); err != nil {
+			return Erasure{}, err
+		}
+	}
+	ctx = audit.WithActor(ctx, audit.Actor{Type: audit.TypeUser, ID: p.UserID, IP: audit.ActorFrom(ctx).IP})
+	return s.requestErasure(ctx, p.UserID, "")
+}
+
+// requestErasure begins a user's erasure on behalf of the actor in ctx. It is idempotent.
+func (s *Service) requestErasure(ctx context.Context, user, why string) (Erasure, error) {
+	for range maxTries {
+		u, err := s.store.User(ctx, user)
+		if err != nil {
+			return Erasure{}, err
+		}
+		switch u.State {
+		case UserMerged:
+			return Erasure{}, problem.New(problem.Conflict, "the user was merged into %s; delete that one", u.MergedInto)
+		case UserDeleting, UserDeleted:
+			return s.life.erasure(ctx, user)
+		}
+		now := s.now()
+		e := Erasure{UserID: user, State: ErasureWaiting, RequestedBy: audit.ActorFrom(ctx).ID, RequestedAt: now, EraseAt: now.Add(s.config.Deletion.Grace.D())}
+		if u.Kind == Anonymous {
+			e.EraseAt = now
+		}
+		c := Change{
+			State:  []StateChange{{UserID: user, From: u.State, To: UserDeleting, At: now}},
+			EndAll: &EndAll{UserID: user, Reason: ReasonAccountDeleted, At: now},
+			Audit:  []audit.Entry{{Action: "user.delete", Target: user, Reason: why, After: map[string]any{"erase_at": e.EraseAt}}},
+		}
+		c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
+			began, err := s.life.request(ctx, tx, e)
+			if err != nil {
+				return err
+			}
+			if !began {
+				return fmt.Errorf("identity: %s is being erased although its state says %s", user, u.State)
+			}
+			_, err = s.queue.Enqueue(ctx, tx, eraseArgs{User: user}, queue.At(e.EraseAt))
+			return err
+		}
+		done, err := s.changeWithSessions(ctx, user, c)
+		if err != nil || done {
+			return e, err
+		}
+	}
+	return Erasure{}, problem.New(problem.StorageUnavailable, "the account is being changed by other requests").After(time.Second)
+}
+
+// changeWithSessions applies c, which ends all of a user's sessions, and makes
+// every node refuse their tokens.
+func (s *Service) changeWithSessions(ctx context.Context, user string, c Change) (bool, error) {
+	all, err := s.store.SessionsOf(ctx, user, 500)
+	if err != nil {
+		return false, err
+	}
+	done, err := s.store.Apply(ctx, c)
+	if err != nil || !done {
+		return false, err
+	}
+	var ended []Revocation
+	for _, g := range all {
+		if g.Session.State == SessionActive && g.Session.ID != c.EndAll.Except {
+			ended = append(ended, Revocation{SessionID: g.Session.ID, Reason: c.EndAll.Reason, At: c.EndAll.At})
+		}
+	}
+	s.metrics.endings.WithLabelValues(string(c.EndAll.Reason)).Add(float64(len(ended)))
+	s.revocations.announce(ctx, ended...)
+	return true, nil
+}
+
+// comeBack undoes the erasure of an account that has just proven itself.
+func (s *Service) comeBack(ctx context.Context, user string) error {
+	now := s.now()
+	c := Change{
+		State: []StateChange{{UserID: user, From: UserDeleting, To: UserActive, At: now}},
+		Audit: []audit.Entry{userEntry(ctx, user, "user.undelete", user, "", nil)},
+	}
+	c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
+		undone, err := s.life.undo(ctx, tx, user)
+		if err == nil && !undone {
+			err = problem.New(problem.AccountDeleted, "the account is being erased; it is too late to undo it").With("recoverable", recoverInstallation)
+		}
+		return err
+	}
+	_, err := s.store.Apply(ctx, c)
+	return err
+}
+
+// erase is the job. Each step may be repeated; a step that was done changes nothing.
+func (s *Service) erase(ctx context.Context, user string, attempt int) error {
+	e, err := s.life.erasure(ctx, user)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return nil
+	}
+	if err != nil || e.State == ErasureUndone || e.State == ErasureDone {
+		return err
+	}
+	if s.now().Before(e.EraseAt) { // asked for again after it was undone, or a clock is behind
+		return s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+			_, err := s.queue.Enqueue(ctx, tx, eraseArgs{User: user}, queue.At(e.EraseAt))
+			return err
+		})
+	}
+	if err := s.eraseRun(ctx, &e); err != nil || e.State != ErasureRunning {
+		return err
+	}
+	if err := s.revokeProviders(ctx, &e, attempt); err != nil {
+		return err
+	}
+	aliases, err := s.store.MergesInto(ctx, user, 10_000)
+	if err != nil {
+		return err
+	}
+	users := []string{user}
+	for _, m := range aliases {
+		users = append(users, m.From)
+	}
+	e.Report.Aliases = len(aliases)
+	if err := s.eraseCollections(ctx, &e, users); err != nil {
+		return err
+	}
+	if err := s.journal.append(user, s.now()); err != nil {
+		return fmt.Errorf("identity: write the erasure into the journal: %w", err)
+	}
+	return s.eraseLast(ctx, e, users)
+}
+
+// eraseRun passes the point after which nothing can be undone.
+func (s *Service) eraseRun(ctx context.Context, e *Erasure) error {
+	return s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		running, err := s.life.run(ctx, tx, e.UserID, e.Report)
+		if running {
+			e.State = ErasureRunning
+		}
+		return err
+	})
+}
+
+func (s *Service) revokeProviders(ctx context.Context, e *Erasure, attempt int) error {
+	all, err := s.store.IdentitiesOf(ctx, e.UserID, maxIdentities)
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		r, ok := s.revokers[i.Provider]
+		if !ok || e.Report.Providers[i.Provider] != "" {
+			continue
+		}
+		p, err := s.profile(ctx, i)
+		if err != nil {
+			return err
+		}
+		if p.Refresh == "" {
+			continue
+		}
+		answer, err := r.revoke(ctx, p)
+		if err != nil && attempt < revokeAttempts {
+			return fmt.Errorf("identity: revoke the tokens of %s: %w", i.Provider, err)
+		}
+		if err != nil {
+			answer = "no answer"
+			s.log.WarnContext(ctx, "a provider's tokens could not be revoked; the erasure goes on", "provider", i.Provider, "user", e.UserID, "error", err)
+		}
+		if e.Report.Providers == nil {
+			e.Report.Providers = map[string]string{}
+		}
+		e.Report.Providers[i.Provider] = answer
+		if err := s.eraseRun(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) eraseCollections(ctx context.Context, e *Erasure, users []string) error {
+	if e.Report.Rows == nil {
+		e.Report.Rows = map[string]int64{}
+	}
+	for _, one := range s.people.All() {
+		if one.Erase == nil {
+			continue
+		}
+		for _, user := range users {
+			for {
+				var n int64
+				err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) (err error) {
+					n, err = one.Erase(ctx, tx, user, eraseBatch)
+					return err
+				})
+				if err != nil {
+					return fmt.Errorf("identity: erase %s of %s: %w", one.Name, user, err)
+				}
+				e.Report.Rows[one.Name] += n
+				if n < eraseBatch {
+					break
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// eraseLast removes what this capability keeps, destroys the keys of everything
+// that was sealed for the user, in backups too, and tells the team's services.
+func (s *Service) eraseLast(ctx context.Context, e Erasure, users []string) error {
+	now := s.now()
+	c := Change{Audit: []audit.Entry{{Actor: audit.Actor{Type: audit.TypeSystem}, Action: "user.erase", Target: e.UserID, After: e.Report}}}
+	c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
+		for _, user := range users {
+			for _, query := range []string{"EraseIdentities", "EraseSessions", "EraseConflicts", "EraseCredentialUses", "EraseExportParts", "EraseExports", "ProfileDelete"} {
+				if _, err := exec(ctx, tx, query, user); err != nil {
+					return err
+				}
+			}
+			if err := s.keys.Shred(ctx, tx, user); err != nil {
+				return err
+			}
+			if _, err := exec(ctx, tx, "UserEraseAlias", user); err != nil {
+				return err
+			}
+		}
+		if _, err := exec(ctx, tx, "UserErase", sqldb.Millis(now), e.UserID); err != nil {
+			return err
+		}
+		if err := s.life.finish(ctx, tx, e.UserID, now, e.Report); err != nil {
+			return err
+		}
+		return s.events.Emit(ctx, tx, EventDeleted, e.UserID, deletedEvent{User: e.UserID, Aliases: users[1:]})
+	}
+	_, err := s.store.Apply(ctx, c)
+	return err
+}
+
+// replayErasures erases again whoever the journal says was erased: a restored
+// backup has brought them back. It runs before the node takes traffic.
+func (s *Service) replayErasures(ctx context.Context, users []string) (again int, err error) {
+	for _, user := range users {
+		u, err := s.store.User(ctx, user)
+		if err == nil && (u.State == UserDeleted || u.State == UserMerged) {
+			continue
+		}
+		if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+			return again, err
+		}
+		if err := s.eraseAgain(ctx, u, user); err != nil {
+			return again, err
+		}
+		again++
+	}
+	return again, nil
+}
+
+// eraseAgain takes a user who was erased out of reach at once; the job does the
+// rest. A user whom the backup does not know gets a tombstone.
+func (s *Service) eraseAgain(ctx context.Context, u User, user string) error {
+	now := s.now()
+	c := Change{Audit: []audit.Entry{{Action: "user.erase_again", Target: user, Reason: "a restored backup had brought the user back"}}}
+	if u.ID == "" {
+		c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
+			if _, err := exec(ctx, tx, "UserTombstone", user, string(Account), sqldb.Millis(now), sqldb.Millis(now)); err != nil {
+				return err
+			}
+			return s.keys.Shred(ctx, tx, user)
+		}
+		_, err := s.store.Apply(ctx, c)
+		return err
+	}
+	if u.State != UserDeleting {
+		c.State = []StateChange{{UserID: user, From: u.State, To: UserDeleting, At: now}}
+	}
+	c.EndAll = &EndAll{UserID: user, Reason: ReasonAccountDeleted, At: now}
+	c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
+		// The restored row may say waiting, with a time that lies ahead, or undone.
+		if _, err := exec(ctx, tx, "ErasureAgain", user, string(ErasureRunning), "", sqldb.Millis(now), sqldb.Millis(now), "{}"); err != nil {
+			return err
+		}
+		_, err := s.queue.Enqueue(ctx, tx, eraseArgs{User: user})
+		return err
+	}
+	_, err := s.changeWithSessions(ctx, user, c)
+	return err
+}
+
+// replayJournal is replayErasures for the journal of this node.
+func (s *Service) replayJournal(ctx context.Context) error {
+	users, err := s.journal.users()
+	if err != nil {
+		return err
+	}
+	again, err := s.replayErasures(ctx, users)
+	if again > 0 {
+		s.log.WarnContext(ctx, "users whom a restored backup had brought back are erased again", "users", again)
+	}
+	return err
+}
