@@ -34,6 +34,7 @@ type authenticator struct {
 	deny    *denySet
 	clock   clock.Clock
 	metrics *metrics
+	proofs  *proofs
 
 	verified *bounded[[sha256.Size]byte, *verifiedToken]
 	seed     maphash.Seed
@@ -65,9 +66,9 @@ const (
 	maxUpstreamCache = 100_000
 )
 
-func newAuthenticator(access accessTokens, deny *denySet, clk clock.Clock, m *metrics, tokens int) *authenticator {
+func newAuthenticator(access accessTokens, deny *denySet, proofs *proofs, clk clock.Clock, m *metrics, tokens int) *authenticator {
 	return &authenticator{
-		access: access, keys: access.keys, deny: deny, clock: clk, metrics: m, seed: maphash.MakeSeed(),
+		access: access, keys: access.keys, deny: deny, clock: clk, metrics: m, proofs: proofs, seed: maphash.MakeSeed(),
 		verified: newBounded[[sha256.Size]byte, *verifiedToken](tokens),
 		upstream: newBounded[upstreamKey, *upstreamToken](maxUpstreamCache),
 	}
@@ -80,23 +81,21 @@ func (a *authenticator) Authenticate(r *http.Request) (*module.Principal, error)
 	if len(values) == 0 {
 		return nil, nil
 	}
-	p, err := a.authenticate(values)
+	p, err := a.authenticate(r, values)
 	if err != nil {
-		return nil, err
+		return nil, a.challenged(values[0], err)
 	}
 	return p, nil
 }
 
-func (a *authenticator) authenticate(values []string) (*module.Principal, error) {
+func (a *authenticator) authenticate(r *http.Request, values []string) (*module.Principal, error) {
 	if len(values) > 1 {
 		return nil, a.malformed("send one Authorization header")
 	}
 	scheme, token, ok := strings.Cut(values[0], " ")
 	switch {
-	case strings.EqualFold(scheme, "DPoP"):
-		return nil, a.malformed("sender-constrained tokens are not issued yet; send the token as Authorization: Bearer")
-	case !ok || !strings.EqualFold(scheme, "Bearer") || token == "":
-		return nil, a.malformed("send Authorization: Bearer and the access token")
+	case !ok || !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP") || token == "":
+		return nil, a.malformed("send Authorization: Bearer and the access token, or DPoP for one that is bound to a key")
 	case len(token) > maxJWT:
 		return nil, a.malformed("the access token has more than 8192 bytes")
 	}
@@ -122,6 +121,11 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 	if expired(v.expires, now) {
 		a.metrics.expired.Inc()
 		return nil, problem.New(problem.TokenExpired, "").With("recoverable", recoverRefresh)
+	}
+	if v.jkt != "" || len(scheme) != len("Bearer") {
+		if err := a.bound(r, scheme, token, v.jkt); err != nil {
+			return nil, err
+		}
 	}
 	if hit {
 		a.metrics.cached.Inc()

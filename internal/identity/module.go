@@ -111,6 +111,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		{purposeInstallation, secret.HMAC, nil}, // for ever: the secret is an installation's only way back
 		{purposeBootstrap, secret.HMAC, nil},
 		{purposeLookup, secret.HMAC, nil},
+		{purposeNonce, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 	}
 	if all.redirects() { // RSA keys take long to make, and without a client nobody would use them
 		keep := []secret.KeyOption{secret.Keep(24 * time.Hour)}
@@ -136,7 +137,11 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
 	}
-	auth := newAuthenticator(access, s.revocations.deny, d.Clock, m, cfg.VerifiedTokens)
+	proofs, err := newProofs(d.App.PublicURL, d.Keys, d.KV, d.Clock)
+	if err != nil {
+		return nil, nil, fmt.Errorf("identity: %w", err)
+	}
+	auth := newAuthenticator(access, s.revocations.deny, proofs, d.Clock, m, cfg.VerifiedTokens)
 	s.auth = auth
 	m.gauges(d.Metrics, func() int { return int(s.revocations.deny.count.Load()) }, auth.verified.len, s.revocations.age)
 	return s, auth, nil

@@ -335,6 +335,8 @@ func (s *Service) faultOf(f *flow, err error) string {
 		return "too_many"
 	case problem.AccountLocked:
 		return "account_locked"
+	case problem.DeletionPending:
+		return "deletion_pending"
 	case problem.Conflict:
 		return "expired"
 	}
