@@ -249,6 +249,7 @@ func TestPromptsAndAges(t *testing.T) {
 			if q := b.password(page, "anna@example.com", "right").sentTo(t, redirect); q.Get("error") != "unmet_authentication_requirements" {
 				t.Errorf("too weak again: %v", q)
 			}
+			f.clock.Advance(time.Second)
 			page = b.get(to(change...))
 			if q := b.password(page, "anna@example.com", "hardware").sentTo(t, redirect); q.Get("code") == "" {
 				t.Errorf("strong enough: %v", q)
