@@ -10,6 +10,7 @@ import (
 	"landline/internal/config"
 	"landline/internal/gateway"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/observe"
 	"landline/internal/secret"
@@ -33,6 +34,7 @@ type Settings struct {
 	Log      LogSettings
 	Tracing  TracingSettings
 	Shutdown ShutdownSettings
+	Mail     mail.Config
 	Gateway  *gateway.Settings
 }
 
@@ -102,6 +104,7 @@ func defaults() *Settings {
 		Log:      LogSettings{Level: "info", Format: "json"},
 		Tracing:  TracingSettings{SampleRatio: 0.05},
 		Shutdown: ShutdownSettings{Delay: 0, Grace: config.Duration(20 * time.Second)},
+		Mail:     mail.DefaultConfig(),
 		Gateway:  gateway.DefaultSettings(),
 	}
 	return s
@@ -120,6 +123,7 @@ func (s *Settings) sections(capabilities []module.Capability) []config.Section {
 		{Key: "log", Ptr: &s.Log, Doc: "The log on standard error.", Reloadable: true},
 		{Key: "tracing", Ptr: &s.Tracing, Doc: "OpenTelemetry traces.", Check: s.checkTracing},
 		{Key: "shutdown", Ptr: &s.Shutdown, Doc: "How a node leaves after SIGTERM."},
+		mail.Section(&s.Mail),
 	}
 	for _, c := range capabilities {
 		all = append(all, c.Sections...)

@@ -24,6 +24,7 @@ import (
 	"landline/internal/gateway/quota"
 	"landline/internal/kv"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/observe"
 	"landline/internal/queue"
@@ -49,6 +50,8 @@ type kernel struct {
 	bus      bus.Bus
 	queue    *queue.Queue
 	people   *module.People
+	mail     mail.SendCloser // nil: production without a server
+	texts    *mail.Templates
 }
 
 // openKernel opens all of it, or closes what it opened and says what is wrong.
@@ -74,6 +77,9 @@ func openKernel(ctx context.Context, s *Settings, version string, log *slog.Logg
 		return k, withExit(ExitConfig, err)
 	}
 	k.audit = audit.New(k.db, clock.System)
+	if err = k.openMail(s); err != nil {
+		return k, err
+	}
 	return k, k.openShared(s)
 }
 
@@ -142,6 +148,23 @@ func (k *kernel) migrate(ctx context.Context, capabilities []module.Capability) 
 	return nil
 }
 
+// openMail opens what takes messages over. Without a server in production there
+// is nothing, and what needs mail refuses to be turned on.
+func (k *kernel) openMail(s *Settings) error {
+	var err error
+	if k.texts, err = mail.LoadTemplates(s.Mail.Templates, s.Mail.Locale); err != nil {
+		return withExit(ExitConfig, fmt.Errorf("mail.templates: %w", err))
+	}
+	k.mail, err = mail.Open(s.Mail, mail.Options{DataDir: s.DataDir, Production: s.Profile == Production, Clock: clock.System, Log: k.log})
+	if errors.Is(err, mail.ErrNoServer) {
+		k.mail, err = nil, nil
+	}
+	if err != nil {
+		return withExit(ExitConfig, fmt.Errorf("mail: %w", err))
+	}
+	return nil
+}
+
 // openShared opens what nodes share besides the database. Redis may be down at
 // start: nothing durable is in it, so the node serves and says so in its health.
 func (k *kernel) openShared(s *Settings) error {
@@ -198,6 +221,9 @@ func (k *kernel) close(ctx context.Context) error {
 		}
 		errs = append(errs, k.db.Close())
 	}
+	if k.mail != nil {
+		errs = append(errs, k.mail.Close())
+	}
 	if k.lock != nil {
 		errs = append(errs, k.lock.Close())
 	}
@@ -209,10 +235,14 @@ func (k *kernel) close(ctx context.Context) error {
 
 // deps is what a capability gets.
 func (k *kernel) deps(s *Settings, app module.App) module.Deps {
-	return module.Deps{
+	d := module.Deps{Templates: k.texts,
 		App: app, Development: s.Profile == Development, DataDir: s.DataDir, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue, People: k.people, Events: module.Nobody,
 		Keys: k.ring, Audit: k.audit, Limits: k.limits, Clock: clock.System, Log: k.log, Metrics: k.registry,
 	}
+	if k.mail != nil { // a nil pointer in an interface would not be nil
+		d.Mail = k.mail
+	}
+	return d
 }
 
 // listen opens an address before anything else is built, so that a taken port is told at once.

@@ -44,6 +44,7 @@ func (s *Service) adminRoutes(api huma.API) {
 	restore := op(http.MethodPost, "/identity/restore-window", "declare-restore", "Believe refresh tokens newer than the database for a while, after a backup was restored", module.Owner)
 	restore.Description = "Apply the revocations and erasures that are newer than the backup first: until the window ends, a token that is ahead of the database is taken as the session's newest."
 	huma.Register(api, restore, s.adminRestore)
+	s.peopleRoutes(api, op)
 }
 
 func (s *Service) adminInstallation(ctx context.Context, in *adminID) (*adminOutput[adminInstallation], error) {
@@ -70,19 +71,11 @@ func (s *Service) adminUser(ctx context.Context, in *adminID) (*adminOutput[admi
 	if err := checkID(id.User, in.ID); err != nil {
 		return nil, err
 	}
-	u, err := s.store.User(ctx, in.ID)
-	if err != nil {
-		return nil, adminError(err)
-	}
-	sessions, err := s.store.SessionsOf(ctx, in.ID, 100)
+	u, err := s.adminUserOf(ctx, in.ID)
 	if err == nil {
 		err = s.looked(ctx, "user.look_up", in.ID)
 	}
-	if err != nil {
-		return nil, adminError(err)
-	}
-	return &adminOutput[adminUser]{noStore, adminUser{ID: u.ID, Kind: u.Kind, State: u.State, InstallationID: u.InstallationID,
-		CreatedAt: u.CreatedAt, Sessions: adminSessions(sessions)}}, nil
+	return &adminOutput[adminUser]{noStore, u}, err
 }
 
 func (s *Service) adminSession(ctx context.Context, in *adminID) (*adminOutput[adminSession], error) {

@@ -112,7 +112,7 @@ func (a *authenticator) authenticate(r *http.Request, values []string) (*module.
 		}
 		v = &verifiedToken{kid: kid, jkt: c.Confirm.KeyThumbprint, expires: c.Expires, principal: module.Principal{
 			UserID: c.Subject, InstallationID: c.Installation, SessionID: c.Session, ClientID: c.Client, Anonymous: c.Anonymous,
-			AuthTime: time.Unix(c.AuthTime, 0).UTC(), Methods: c.Methods, ACR: c.ACR, Scopes: limitedTo(c.Scope), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly,
+			AuthTime: time.Unix(c.AuthTime, 0).UTC(), Methods: c.Methods, ACR: c.ACR, Scopes: limitedTo(c.Scope), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly, Device: c.Device,
 		}}
 	}
 	if err := a.denied(&v.principal); err != nil {

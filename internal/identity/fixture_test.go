@@ -195,6 +195,7 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	f.service.installationRoutes(api)
 	f.service.accountRoutes(api)
 	f.service.signInRoutes(api)
+	f.service.deviceRoutes(api)
 	f.service.adminRoutes(api)
 	f.people.Register(f.service.profileParticipant())
 	own := map[string]bool{} // routes that judge Authorization themselves

@@ -107,24 +107,6 @@ func (s *Service) changeWithSessions(ctx context.Context, user string, c Change)
 	return true, nil
 }
 
-// comeBack undoes the erasure of an account that has just proven itself.
-func (s *Service) comeBack(ctx context.Context, user string) error {
-	now := s.now()
-	c := Change{
-		State: []StateChange{{UserID: user, From: UserDeleting, To: UserActive, At: now}},
-		Audit: []audit.Entry{userEntry(ctx, user, "user.undelete", user, "", nil)},
-	}
-	c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
-		undone, err := s.life.undo(ctx, tx, user)
-		if err == nil && !undone {
-			err = problem.New(problem.AccountDeleted, "the account is being erased; it is too late to undo it").With("recoverable", recoverInstallation)
-		}
-		return err
-	}
-	_, err := s.store.Apply(ctx, c)
-	return err
-}
-
 // erase is the job. Each step may be repeated; a step that was done changes nothing.
 func (s *Service) erase(ctx context.Context, user string, attempt int) error {
 	e, err := s.life.erasure(ctx, user)

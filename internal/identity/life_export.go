@@ -15,7 +15,6 @@ import (
 	"landline/internal/audit"
 	"landline/internal/module"
 	"landline/internal/problem"
-	"landline/internal/queue"
 	"landline/internal/sqldb"
 )
 
@@ -364,12 +363,4 @@ func (s *Service) exportAudit(ctx context.Context, user string, emit func(any) e
 		}
 	}
 	return nil
-}
-
-func registerLife(s *Service, q *queue.Queue) {
-	queue.Register(q, func(ctx context.Context, job *queue.Job[eraseArgs]) error {
-		return s.erase(ctx, job.Args.User, job.Attempt)
-	},
-		queue.Attempts(30), queue.Timeout(10*time.Minute))
-	queue.Register(q, func(ctx context.Context, job *queue.Job[exportArgs]) error { return s.export(ctx, job.Args.ID) }, queue.Timeout(30*time.Minute))
 }

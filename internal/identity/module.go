@@ -2,12 +2,14 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
 	"time"
 
 	"landline/internal/config"
+	"landline/internal/identity/attest"
 	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/secret"
@@ -25,6 +27,9 @@ var hostedPages = limit.Rate{Limit: 600, Window: time.Hour, Burst: 300}
 
 // signIns bounds how often one installation may try credentials.
 var signIns = limit.Rate{Limit: 60, Window: time.Hour, Burst: 20}
+
+// deviceProofs bounds how often one installation may have evidence verified.
+var deviceProofs = limit.Rate{Limit: 120, Window: time.Hour, Burst: 20}
 
 // ensureLimit bounds the making of keys when the capability is built.
 const ensureLimit = 30 * time.Second
@@ -59,10 +64,14 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 		Features: []module.Feature{
 			{Name: "installations", Owner: "landline", Priority: module.Critical, Routes: s.installationRoutes,
 				Limits: []module.Limit{{Key: "address", Rate: newInstallations}}},
+			{Name: "device-proof", Owner: "landline", Priority: module.Critical, Routes: s.deviceRoutes,
+				Limits: []module.Limit{{Key: "installation", Rate: deviceProofs}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
 			{Name: "authorize", Owner: "landline", Priority: module.Critical, Handlers: s.hostedHandlers(), MaxBody: maxPageForm,
 				Limits: []module.Limit{{Key: "address", Rate: hostedPages}}},
 			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes, Handlers: s.lifeHandlers()},
+			{Name: "provider-notices", Owner: "landline", Priority: module.Background, Handlers: s.noticeHandlers()},
+			{Name: "associations", Owner: "landline", Priority: module.Interactive, Handlers: s.associationHandlers()},
 			{Name: "sign-in", Owner: "landline", Priority: module.Critical, Routes: s.signInRoutes,
 				Limits: []module.Limit{{Key: "installation", Rate: signIns}}},
 		},
@@ -86,7 +95,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 				stop()
 			}
 			running.Wait()
-			return nil
+			return s.close()
 		},
 	}, nil
 }
@@ -111,6 +120,8 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		{purposeInstallation, secret.HMAC, nil}, // for ever: the secret is an installation's only way back
 		{purposeBootstrap, secret.HMAC, nil},
 		{purposeLookup, secret.HMAC, nil},
+		{purposeCode, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
+		{purposeDevice, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 		{purposeNonce, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 	}
 	if all.redirects() { // RSA keys take long to make, and without a client nobody would use them
@@ -126,6 +137,11 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 	if err != nil {
 		return nil, nil, fmt.Errorf("identity: %w", err)
 	}
+	challenges := attest.NewChallenges(d.Keys, purposeDevice)
+	device, err := attest.New(cfg.DeviceProof, attest.Options{Challenges: challenges, Fake: cfg.FakeDevices, Development: d.Development})
+	if err != nil {
+		return nil, nil, fmt.Errorf("identity.device_proof: %w", err)
+	}
 	m := newMetrics(d.Metrics)
 	access := accessTokens{keys: d.Keys, issuer: d.App.PublicURL, audience: d.App.ID, lifetime: cfg.AccessTokenLifetime.D()}
 	s := &Service{
@@ -133,13 +149,19 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		revocations: &revocations{deny: newDenySet(), store: store, bus: d.Bus, clock: d.Clock, log: d.Log, metrics: m, lifetime: lifetime},
 		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
 		db: d.DB, people: d.People, events: d.Events, queue: d.Queue, bus: d.Bus,
+		device: device, challenges: challenges,
 		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, clients: all, audit: d.Audit, journal: newErasureJournal(d.DataDir),
 		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
 	}
+	s.mail, s.templates = d.Mail, d.Templates
+	if s.closers, err = s.openCredentials(d); err != nil {
+		return nil, nil, errors.Join(err, s.close())
+	}
+	s.offerConfigured()
 	proofs, err := newProofs(d.App.PublicURL, d.Keys, d.KV, d.Clock)
 	if err != nil {
-		return nil, nil, fmt.Errorf("identity: %w", err)
+		return nil, nil, errors.Join(fmt.Errorf("identity: %w", err), s.close())
 	}
 	auth := newAuthenticator(access, s.revocations.deny, proofs, d.Clock, m, cfg.VerifiedTokens)
 	s.auth = auth

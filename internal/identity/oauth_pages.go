@@ -398,7 +398,7 @@ func (s *Service) beginRedirect(f *flow, h *hostedProvider, pending string) (str
 	if err != nil {
 		return "", err
 	}
-	done, err := s.store.Apply(ctx, Change{Challenge: &Challenge{ID: key, Kind: kindRedirect, State: sealed, ExpiresAt: s.now().Add(ticketLife)}})
+	done, err := s.store.Apply(ctx, Change{Challenges: []Challenge{{ID: key, Kind: kindRedirect, State: sealed, ExpiresAt: s.now().Add(ticketLife)}}})
 	if err == nil && !done {
 		err = errors.New("identity: a provider's state was made twice")
 	}

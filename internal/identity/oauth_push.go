@@ -48,7 +48,7 @@ func (s *Service) handlePush(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		var state []byte
 		if state, err = json.Marshal(req.raw); err == nil {
-			ok, err = s.store.Apply(r.Context(), Change{Challenge: &Challenge{ID: key, Kind: kindPushed, State: state, ExpiresAt: s.now().Add(pushedLife)}})
+			ok, err = s.store.Apply(r.Context(), Change{Challenges: []Challenge{{ID: key, Kind: kindPushed, State: state, ExpiresAt: s.now().Add(pushedLife)}}})
 			if err == nil && !ok {
 				err = errors.New("identity: a request_uri was made twice")
 			}

@@ -26,7 +26,7 @@ const (
 	replayKeep = time.Hour // how long after its use a code's replay is still noticed
 	maxGrants  = 20        // sessions of one user with one client
 
-	kindCode = "oauth.code"
+	kindAuthCode = "oauth.code"
 )
 
 // codeState is what an authorization code stands for.
@@ -60,7 +60,7 @@ func (s *Service) newCode(ctx context.Context, c codeState, consent *Consent) (s
 	if err != nil {
 		return "", err
 	}
-	change := Change{Challenge: &Challenge{ID: key, Kind: kindCode, State: state, ExpiresAt: c.Expires.Add(replayKeep)}, Consent: consent}
+	change := Change{Challenges: []Challenge{{ID: key, Kind: kindAuthCode, State: state, ExpiresAt: c.Expires.Add(replayKeep)}}, Consent: consent}
 	if consent != nil {
 		change.Audit = append(change.Audit, userEntry(ctx, c.User, "consent.grant", c.Client, "", map[string]string{"scope": consent.Scope}))
 	}
@@ -125,7 +125,7 @@ func (s *Service) redeemOnce(ctx context.Context, by caller, key, verifier, redi
 		return out, nil, err
 	}
 	var c codeState
-	if ch.Kind != kindCode || json.Unmarshal(ch.State, &c) != nil {
+	if ch.Kind != kindAuthCode || json.Unmarshal(ch.State, &c) != nil {
 		return out, bad, nil
 	}
 	now := s.now()
@@ -159,7 +159,7 @@ func (s *Service) grantCode(ctx context.Context, by caller, ch Challenge, c code
 	scopes := strings.Fields(c.Scope)
 	out.Refresh = !by.client.ThirdParty || slices.Contains(scopes, scopeOffline)
 	i := Installation{ID: newInstallationID(), App: AppInfo{Platform: "oauth", Device: clip(by.client.Name, 128)}, CreatedAt: now, SeenAt: now}
-	session, err := s.beginSession(u, i.ID, by.ID, c.Methods, now)
+	session, err := s.beginSession(u, i, by.ID, c.Methods, now)
 	if err != nil {
 		return out, nil, err
 	}
@@ -178,7 +178,7 @@ func (s *Service) grantCode(ctx context.Context, by caller, ch Challenge, c code
 		return out, nil, err
 	}
 	ch.ExpiresAt = now.Add(replayKeep)
-	change := Change{Challenge: &ch, Installation: &i, Session: &session,
+	change := Change{Challenges: []Challenge{ch}, Installation: &i, Session: &session,
 		Audit: []audit.Entry{userEntry(ctx, u.ID, "session.create", session.ID, "oauth client "+by.ID, map[string]string{"client": by.ID, "scope": c.Scope})}}
 	if change.End, err = s.surplus(ctx, u.ID, by.ID, now); err != nil {
 		return out, nil, err

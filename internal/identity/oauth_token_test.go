@@ -485,7 +485,7 @@ func (s *failingStore) Browser(ctx context.Context, id string) (Browser, error) 
 // refreshTokenOf makes a token that is genuine, whatever the store says.
 func (f *fixture) refreshTokenOf(t *testing.T) string {
 	t.Helper()
-	s, err := f.service.beginSession(User{ID: "usr_x"}, "ins_x", backend, "", f.clock.Now())
+	s, err := f.service.beginSession(User{ID: "usr_x"}, Installation{ID: "ins_x"}, backend, "", f.clock.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ type Session struct {
 	Formerly      string    // users merged into UserID on this installation, space separated, the newest first
 	KeyThumbprint string    // RFC 7638 thumbprint of the key that its tokens are bound to (RFC 9449); "" = none
 	Via           string    // how an OAuth client got it: ViaCode; "" = the app's own
+	Device        Device    // of its installation
 	IdleExpiresAt time.Time
 	ExpiresAt     time.Time // absolute end
 }

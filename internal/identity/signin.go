@@ -112,7 +112,7 @@ func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Pr
 		return nil, err
 	}
 	if a.owner.State == UserDeleting && undo {
-		return nil, s.comeBack(ctx, a.owner.ID)
+		return nil, s.undoErasure(ctx, a.owner.ID, userEntry(ctx, a.owner.ID, "user.undelete", a.owner.ID, "", nil))
 	}
 	facts := SignInFacts{Current: a.current.User, Owner: a.owner}
 	if a.owner.ID != "" {
@@ -361,7 +361,7 @@ func (s *Service) planBeside(ctx context.Context, a *attempt) error {
 	if accounts >= maxAccounts && !s.config.Accounts.One {
 		return problem.New(problem.TooManyAccounts, "%d accounts are signed in on this installation; sign one out first", accounts)
 	}
-	session, err := s.beginSession(u, a.p.InstallationID, a.current.Session.ClientID, a.proven.Methods, a.now)
+	session, err := s.beginSession(u, a.line.Installation, a.current.Session.ClientID, a.proven.Methods, a.now)
 	if err != nil {
 		return err
 	}
@@ -451,7 +451,7 @@ func (p Profile) orElse(old Profile) Profile {
 		p.Name = old.Name
 	}
 	if p.Refresh == "" {
-		p.Refresh = old.Refresh
+		p.Refresh, p.Client = old.Refresh, old.Client
 	}
 	if p.Secret == nil {
 		p.Secret = old.Secret

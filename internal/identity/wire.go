@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"landline/internal/module"
 )
 
 // registerBody is the body of POST /v1/installations.
@@ -123,7 +125,50 @@ type adminUser struct {
 	State          UserState      `json:"state"`
 	InstallationID string         `json:"installation_id,omitempty" doc:"Of an anonymous user."`
 	CreatedAt      time.Time      `json:"created_at"`
+	MergedInto     string         `json:"merged_into,omitempty" doc:"Of a merged user."`
+	Identities     []identityWire `json:"identities" nullable:"false"`
 	Sessions       []adminSession `json:"sessions" nullable:"false" doc:"The newest hundred."`
+	Merges         []mergedWire   `json:"merges" nullable:"false" doc:"Users who became part of this one, the newest hundred."`
+	Erasure        *adminErasure  `json:"erasure,omitempty"`
+}
+
+type adminErasure struct {
+	UserID      string        `json:"user_id"`
+	State       ErasureState  `json:"state" enum:"waiting,undone,running,done"`
+	RequestedBy string        `json:"requested_by" doc:"The user's own id, or an operator's."`
+	RequestedAt time.Time     `json:"requested_at"`
+	EraseAt     time.Time     `json:"erase_at"`
+	FinishedAt  *time.Time    `json:"finished_at,omitempty"`
+	Report      ErasureReport `json:"report"`
+}
+
+type adminErasures struct {
+	Data []adminErasure `json:"data" nullable:"false"`
+	Page pageWire       `json:"page"`
+}
+
+type adminSearchBody struct {
+	Email   string `json:"email,omitempty" maxLength:"254"`
+	Issuer  string `json:"issuer,omitempty" maxLength:"255" doc:"With subject." example:"https://appleid.apple.com"`
+	Subject string `json:"subject,omitempty" maxLength:"255"`
+	ID      string `json:"id,omitempty" maxLength:"64" doc:"Of a user, an installation or a session."`
+}
+
+type adminFound struct {
+	Data []adminUser `json:"data" nullable:"false"`
+}
+
+type adminUnlinkBody struct {
+	IdentityID string `json:"identity_id" maxLength:"64"`
+	Reason     string `json:"reason" minLength:"3" maxLength:"500" doc:"Why, for the audit log."`
+}
+
+type adminReplayBody struct {
+	Users []string `json:"users" maxItems:"1000" doc:"Ids of users who were erased."`
+}
+
+type adminReplayed struct {
+	ErasedAgain int `json:"erased_again"`
 }
 
 type adminSession struct {
@@ -177,10 +222,11 @@ type claims struct {
 	Confirm      struct {
 		KeyThumbprint string `json:"jkt"`
 	} `json:"cnf"`
-	Formerly []string `json:"was,omitempty"`
-	ID       string   `json:"jti"`
-	IssuedAt int64    `json:"iat"`
-	Expires  int64    `json:"exp"`
+	Formerly []string           `json:"was,omitempty"`
+	Device   module.DeviceLevel `json:"att,omitempty"`
+	ID       string             `json:"jti"`
+	IssuedAt int64              `json:"iat"`
+	Expires  int64              `json:"exp"`
 }
 
 // joseHeader is what is read of a JWS header (RFC 7515 §4).
