@@ -14,6 +14,7 @@ import (
 	"landline/internal/module"
 	"landline/internal/observe"
 	"landline/internal/secret"
+	"landline/internal/webhook"
 )
 
 // Profiles of landline.yaml.
@@ -35,6 +36,7 @@ type Settings struct {
 	Tracing  TracingSettings
 	Shutdown ShutdownSettings
 	Mail     mail.Config
+	Webhooks *webhook.Settings
 	Gateway  *gateway.Settings
 }
 
@@ -78,6 +80,8 @@ type SecretSettings struct {
 type LogSettings struct {
 	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"Least level that is written."`
 	Format string `yaml:"format" enum:"json,text" doc:"json: one object a line. text: short lines for people."`
+
+	ClientIP string `yaml:"client_ip" enum:"full,truncated,none" doc:"What the access log keeps of a caller's address. truncated: its network, /24 of IPv4 and /48 of IPv6. Limits, the audit record and upstreams see the whole one."`
 }
 
 // TracingSettings say where spans go.
@@ -101,10 +105,11 @@ func defaults() *Settings {
 		DataDir:  "./landline-data",
 		Database: DatabaseSettings{MaxConnections: 16, WriteQueue: 1024, WriteTimeout: config.Duration(10 * time.Second)},
 		Redis:    RedisSettings{Prefix: "landline:", LimitTimeout: config.Duration(limit.DefaultWithin)},
-		Log:      LogSettings{Level: "info", Format: "json"},
+		Log:      LogSettings{Level: "info", Format: "json", ClientIP: string(gateway.ClientIPTruncated)},
 		Tracing:  TracingSettings{SampleRatio: 0.05},
 		Shutdown: ShutdownSettings{Delay: 0, Grace: config.Duration(20 * time.Second)},
 		Mail:     mail.DefaultConfig(),
+		Webhooks: webhook.DefaultSettings(),
 		Gateway:  gateway.DefaultSettings(),
 	}
 	return s
@@ -124,6 +129,7 @@ func (s *Settings) sections(capabilities []module.Capability) []config.Section {
 		{Key: "tracing", Ptr: &s.Tracing, Doc: "OpenTelemetry traces.", Check: s.checkTracing},
 		{Key: "shutdown", Ptr: &s.Shutdown, Doc: "How a node leaves after SIGTERM."},
 		mail.Section(&s.Mail),
+		webhook.Section(s.Webhooks),
 	}
 	for _, c := range capabilities {
 		all = append(all, c.Sections...)

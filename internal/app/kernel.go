@@ -30,6 +30,7 @@ import (
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
+	"landline/internal/webhook"
 )
 
 // maxMemoryEntries bounds the key-value store of a node without Redis.
@@ -52,6 +53,7 @@ type kernel struct {
 	people   *module.People
 	mail     mail.SendCloser // nil: production without a server
 	texts    *mail.Templates
+	webhooks *webhook.Hub
 }
 
 // openKernel opens all of it, or closes what it opened and says what is wrong.
@@ -80,7 +82,14 @@ func openKernel(ctx context.Context, s *Settings, version string, log *slog.Logg
 	if err = k.openMail(s); err != nil {
 		return k, err
 	}
-	return k, k.openShared(s)
+	if err = k.openShared(s); err != nil {
+		return k, err
+	}
+	if k.webhooks, err = webhook.New(webhook.Options{DB: k.db, Queue: k.queue, Audit: k.audit, Clock: clock.System, Log: log, Metrics: k.registry}, s.Webhooks); err != nil {
+		return k, withExit(ExitConfig, err)
+	}
+	k.health.Register("webhooks", false, k.webhooks.Health)
+	return k, nil
 }
 
 // openStorage opens the database; with SQLite it first takes the data
@@ -124,7 +133,7 @@ func openDatabase(ctx context.Context, s *Settings, log *slog.Logger, reg promet
 
 // migrations lists every schema of the binary, kernel first.
 func migrations(capabilities []module.Capability) []sqldb.Migrations {
-	all := []sqldb.Migrations{secret.Migrations, queue.Migrations, audit.Migrations, admin.Migrations, idem.Migrations, apikey.Migrations, quota.Migrations, maintenance.Migrations}
+	all := []sqldb.Migrations{secret.Migrations, queue.Migrations, audit.Migrations, admin.Migrations, idem.Migrations, apikey.Migrations, quota.Migrations, maintenance.Migrations, webhook.Migrations}
 	for _, c := range capabilities {
 		if c.Migrations.FS != nil {
 			all = append(all, c.Migrations)
@@ -139,7 +148,7 @@ func (k *kernel) migrate(ctx context.Context, capabilities []module.Capability) 
 		return withExit(ExitUnavailable, fmt.Errorf("migrate the database: %w", err))
 	}
 	var err error
-	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry}); err != nil {
+	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry, Lanes: map[string]int{webhook.Lane: webhook.LaneWorkers}}); err != nil {
 		return err
 	}
 	if err := k.queue.Migrate(ctx); err != nil {
@@ -236,7 +245,7 @@ func (k *kernel) close(ctx context.Context) error {
 // deps is what a capability gets.
 func (k *kernel) deps(s *Settings, app module.App) module.Deps {
 	d := module.Deps{Templates: k.texts,
-		App: app, Development: s.Profile == Development, DataDir: s.DataDir, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue, People: k.people, Events: module.Nobody,
+		App: app, Development: s.Profile == Development, DataDir: s.DataDir, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue, People: k.people, Webhooks: k.webhooks,
 		Keys: k.ring, Audit: k.audit, Limits: k.limits, Clock: clock.System, Log: k.log, Metrics: k.registry,
 	}
 	if k.mail != nil { // a nil pointer in an interface would not be nil

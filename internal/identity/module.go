@@ -58,6 +58,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 	s.registerJobs(d.Queue)
 	d.People.Register(module.Participant{Name: "oauth_consents", Export: consentExport(d.DB), Erase: consentErase})
 	d.People.Register(s.profileParticipant())
+	d.Webhooks.Declare(eventTypes...)
 	var stop context.CancelFunc
 	var running sync.WaitGroup
 	return &module.Module{
@@ -152,7 +153,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		store: store, keys: d.Keys, refresh: refreshTokens{d.Keys}, access: access,
 		revocations: &revocations{deny: newDenySet(), store: store, bus: d.Bus, clock: d.Clock, log: d.Log, metrics: m, lifetime: lifetime},
 		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
-		db: d.DB, people: d.People, events: d.Events, queue: d.Queue, bus: d.Bus,
+		db: d.DB, people: d.People, events: hubEvents{d.Webhooks}, queue: d.Queue, bus: d.Bus,
 		device: device, challenges: challenges,
 		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, clients: all, audit: d.Audit, journal: newErasureJournal(d.DataDir),
 		limits: d.Limits, refreshLimit: refreshes,

@@ -22,6 +22,7 @@ import (
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/testkit"
+	"landline/internal/webhook"
 )
 
 // TestCapability builds the module as the app does, and stops it without a trace.
@@ -37,9 +38,13 @@ func TestCapability(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hub, err := webhook.New(webhook.Options{DB: db, Queue: jobs, Audit: audit.New(db, clock.System), Clock: clock.System, Log: log, Metrics: prometheus.NewRegistry()}, webhook.DefaultSettings())
+	if err != nil {
+		t.Fatal(err)
+	}
 	news := bus.NewMemory()
 	t.Cleanup(func() { news.Close() })
-	deps := module.Deps{People: &module.People{}, Events: module.Nobody, DataDir: t.TempDir(), App: testApp, DB: db, KV: kv.NewMemory(clock.System, 100), Bus: news, Queue: jobs, Keys: ring,
+	deps := module.Deps{People: &module.People{}, Webhooks: hub, DataDir: t.TempDir(), App: testApp, DB: db, KV: kv.NewMemory(clock.System, 100), Bus: news, Queue: jobs, Keys: ring,
 		Audit: audit.New(db, clock.System), Clock: clock.System, Log: log, Metrics: prometheus.NewRegistry(), Limits: limit.NewShared(limit.New(clock.System), nil, 0, log, nil)}
 	m, err := c.Build(deps)
 	if err != nil {
@@ -86,7 +91,7 @@ func TestClientsNeedHTTPS(t *testing.T) {
 	cfg := defaultConfig()
 	cfg.Clients["web"] = ClientConfig{RedirectURIs: []string{"https://app.example.com/cb"}}
 	deps := module.Deps{App: module.App{ID: "com.example.flights", PublicURL: "http://api.example.com"}, DB: f.db, Keys: f.ring, Clock: f.clock, KV: kv.NewMemory(f.clock, 10),
-		People: &module.People{}, Events: module.Nobody, Bus: f.bus, Queue: f.queue, Audit: f.audit, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		People: &module.People{}, Bus: f.bus, Queue: f.queue, Audit: f.audit, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 		Limits: limit.NewShared(limit.New(f.clock), nil, 0, nil, nil), DataDir: t.TempDir()}
 	if _, _, err := newService(deps, cfg, f.service.store); err == nil || !strings.Contains(err.Error(), "https") {
 		t.Errorf("got %v", err)

@@ -58,7 +58,7 @@ type Service struct {
 
 	db     *sqldb.DB // to read what others keep of a user, and for merges
 	people *module.People
-	events module.Events
+	events eventSink
 	queue  *queue.Queue
 	bus    bus.Bus
 

@@ -26,6 +26,7 @@ import (
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
+	"landline/internal/webhook"
 )
 
 // Capability is one line of app/modules.go: what must be known before the
@@ -50,10 +51,10 @@ type Deps struct {
 	Keys        *secret.Ring
 	Audit       *audit.Log
 	People      *People     // register in Build what becomes of a user's rows
-	Events      Events      // to the team's own services
 	Mail        mail.Sender // nil where no server is configured in production
 	Templates   *mail.Templates
 	Limits      *limit.Shared
+	Webhooks    *webhook.Hub // events for the team's own services
 	Clock       clock.Clock
 	Log         *slog.Logger
 	Metrics     prometheus.Registerer
