@@ -44,7 +44,8 @@ func Capability() module.Capability {
 		Sections: []config.Section{{Key: "identity", Ptr: &cfg,
 			Doc: "Installations, users, sessions and tokens."}},
 		Migrations: Migrations,
-		Queries:    []sqldb.Queries{Queries},
+		Queries:    []sqldb.Queries{Queries, RestoreQueries},
+		Restored:   restored,
 		Build: func(d module.Deps) (*module.Module, error) {
 			return build(d, cfg)
 		},
