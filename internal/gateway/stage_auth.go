@@ -39,6 +39,9 @@ func authenticateStage(o *Options, rt *Route) Stage {
 	inProcess := rt.Upstream == ""
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			if rt.Auth == module.AuthOwn {
+				return next(x, w, r)
+			}
 			if x.Principal == nil { // the limit stage may have asked already
 				p, err := authenticate(o, r)
 				if err != nil {
@@ -68,11 +71,21 @@ func authenticateStage(o *Options, rt *Route) Stage {
 func authoriseStage(o *Options, rt *Route) Stage {
 	var device module.DeviceLevel
 	var maxAge time.Duration
+	var demand module.Demand
 	if rt.Policy != nil {
+		demand.Scope = rt.Policy.Scope
 		device, maxAge = rt.Policy.DeviceProof, rt.Policy.MaxAuthAge.D()
 	}
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			if rt.Auth == module.AuthOwn {
+				return next(x, w, r)
+			}
+			if x.Principal != nil { // on public routes too: an upstream would be told who the user is
+				if err := demand.Check(x.Principal, time.Time{}); err != nil {
+					return err
+				}
+			}
 			if rt.Auth == module.AuthAccount && (x.Principal == nil || x.Principal.Anonymous) {
 				return problem.New(problem.AccountRequired, "this needs a signed-in account; the user is anonymous")
 			}

@@ -2,9 +2,11 @@ package identity
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,13 +60,14 @@ func TestCapability(t *testing.T) {
 				continue
 			}
 			routes = append(routes, h.Match)
-			if h.Auth != module.AuthNone {
+			if h.Auth != module.AuthNone && h.Auth != module.AuthOwn {
 				t.Errorf("%s needs a token", h.Match)
 			}
 		}
 	}
 	slices.Sort(routes)
-	if want := []string{"GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server", "GET /.well-known/openid-configuration", "POST /oauth/revoke", "POST /oauth/token"}; !slices.Equal(routes, want) {
+	if want := []string{"GET /.well-known/jwks.json", "GET /.well-known/oauth-authorization-server", "GET /.well-known/openid-configuration",
+		"GET /oauth/userinfo", "POST /oauth/introspect", "POST /oauth/revoke", "POST /oauth/token", "POST /oauth/userinfo"}; !slices.Equal(routes, want) {
 		t.Errorf("routes: %v", routes)
 	}
 	ignore := goleak.IgnoreCurrent()
@@ -80,4 +83,17 @@ func TestCapability(t *testing.T) {
 		t.Fatal(err)
 	}
 	goleak.VerifyNone(t, ignore)
+}
+
+// TestClientsNeedHTTPS: nobody takes tokens of an issuer that anybody on the way could be.
+func TestClientsNeedHTTPS(t *testing.T) {
+	f := sqliteFixture(t)
+	cfg := defaultConfig()
+	cfg.Clients["web"] = ClientConfig{RedirectURIs: []string{"https://app.example.com/cb"}}
+	deps := module.Deps{App: module.App{ID: "com.example.flights", PublicURL: "http://api.example.com"}, DB: f.db, Keys: f.ring, Clock: f.clock, KV: kv.NewMemory(f.clock, 10),
+		People: &module.People{}, Bus: f.bus, Queue: f.queue, Audit: f.audit, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		Limits: limit.NewShared(limit.New(f.clock), nil, 0, nil, nil), DataDir: t.TempDir()}
+	if _, _, err := newService(deps, cfg, f.service.store); err == nil || !strings.Contains(err.Error(), "https") {
+		t.Errorf("got %v", err)
+	}
 }
