@@ -50,7 +50,7 @@ func (w *simPeople) fault(class, format string, args ...any) {
 
 func (w *simPeople) phone(n int) *simPhone {
 	if w.phones[n] == nil {
-		w.phones[n] = &simPhone{key: fmt.Sprintf("first launch of %s phone %d", w.name, n), was: map[string]string{}}
+		w.phones[n] = &simPhone{key: fmt.Sprintf("first-launch-of-%s-phone-%d", w.name, n), was: map[string]string{}}
 	}
 	return w.phones[n]
 }
@@ -91,7 +91,7 @@ func (w *simPeople) act(a simAction) {
 		w.write(p, a)
 	case "sign in":
 		if !p.offline {
-			w.signIn(p, fmt.Sprintf("subject%d-of-%s", a.A%3, w.name), a.Net, a.B%2 == 0)
+			w.signIn(p, fmt.Sprintf("subject%d-of-%s", a.A%2, w.name), a.Net, a.B%2 == 0)
 		}
 	case "sign out":
 		if !p.offline {
@@ -253,7 +253,7 @@ func (w *simPeople) refresh(p *simPhone, net int) {
 }
 
 var simNames = map[string][]string{
-	"sums": {"op0", "op1", "op2", "op3", "op4"}, "likes": {"cats", "dogs", "planes"}, "card": {"card"},
+	"sums": {"op0", "op1", "op2"}, "likes": {"cats", "dogs"}, "card": {"card"},
 	"settings": {"theme", "units"}, "files": {"a.txt", "b.txt"},
 }
 

@@ -39,8 +39,6 @@ type simRefreshes struct {
 	trace   []string // the last actions, for the message of a failure
 
 	backup   string
-	numbers  map[*simClient]bool // alive when the backup was made
-	revoked  map[*simClient]string
 	refused  []string // unwanted logouts
 	counts   map[string]int
 	jumped   time.Duration

@@ -165,7 +165,7 @@ func (w *simPeople) reinstall(p *simPhone, kept bool) {
 		return
 	}
 	w.nonce++
-	p.installation, p.secret, p.key = "", "", fmt.Sprintf("%s again %d", p.key, w.nonce)
+	p.installation, p.secret, p.key = "", "", fmt.Sprintf("%s-again-%d", p.key, w.nonce)
 	w.register(p, false)
 }
 
