@@ -27,10 +27,10 @@
 //     added. The account kind, merged and locked users are understood wherever a
 //     session is judged.
 //   - It does not prove that an installation runs on a genuine device.
-//   - A request that the network holds back for longer than the grace window
-//     (30 s) after the client has already got and stored the answer to a repeat of
-//     it cannot be told from a thief's, and costs the session when the client next
-//     refreshes. The installation's credential then opens a new session for the
+//   - A request that arrives once more later than the grace window (30 s) after
+//     the token was first exchanged, when the client has already got and stored the
+//     answer to a repeat of it, cannot be told from a thief's, and costs the session
+//     when the client next refreshes. The installation's credential then opens a new session for the
 //     same anonymous user.
 //   - It does not limit the rate of calls; the gateway does, by feature.
 package identity

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"landline/internal/sqldb"
@@ -169,38 +170,17 @@ func TestSimulatedPeople(t *testing.T) {
 		for i := range scripts {
 			seeds = append(seeds, simFirstSeed(t)+uint64(i))
 		}
-		counts, total := map[string]int{}, map[string]float64{faultLost: 0, faultDoubled: 0, faultWrong: 0, faultLaw: 0, faultAnswer: 0}
-		var s *simServer
-		shrunk := 0
-		for i, seed := range seeds {
-			if i%500 == 0 { // so that the database stays small
-				s = newSimServer(t, postgres)
+		r := &peopleRun{total: map[string]float64{faultLost: 0, faultDoubled: 0, faultWrong: 0, faultLaw: 0, faultAnswer: 0}}
+		t.Run("scripts", func(t *testing.T) {
+			const batch = 500 // of one server, so that its database stays small
+			for at := 0; at < len(seeds); at += batch {
+				t.Run(fmt.Sprintf("from %d", at), func(t *testing.T) {
+					t.Parallel()
+					r.play(t, postgres, at, seeds[at:min(at+batch, len(seeds))])
+				})
 			}
-			script, name := simScript(seed), fmt.Sprintf("run-%d-seed-%d", i, seed) // names of people and keys: a seed may come twice
-			f := runPeople(s, name, script, counts)
-			total["scripts"]++
-			if f == nil {
-				continue
-			}
-			total[f.class]++
-			if shrunk++; shrunk > 4 { // the first few tell what is wrong; the rest are counted
-				if shrunk < 20 {
-					t.Errorf("seed %d: %s", seed, f.class)
-				}
-				continue
-			}
-			short := shrinkScript(s, name, script, f.class)
-			if again := runPeople(s, name+"-short", short, map[string]int{}); again != nil {
-				f = again
-			}
-			t.Errorf("seed %d: %v", seed, f)
-			for _, a := range short {
-				t.Logf("  %s", a)
-			}
-		}
-		for name, n := range counts {
-			total[name] = float64(n)
-		}
+		})
+		total := r.total
 		for _, needed := range []string{"merges", "conflicts", "deduped", "renamed", "promotions", "late writes", "repeats answered", "deletions", "refused for another user"} {
 			if total[needed] == 0 && !postgres {
 				t.Errorf("%s never happened: the simulation proves nothing about it", needed)
@@ -210,6 +190,53 @@ func TestSimulatedPeople(t *testing.T) {
 			simFigure(t, "F3", total)
 		}
 	})
+}
+
+// peopleRun adds up what the servers of a run have found.
+type peopleRun struct {
+	mu     sync.Mutex
+	total  map[string]float64
+	faults int
+}
+
+func (r *peopleRun) add(name string, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.total[name] += float64(n)
+}
+
+// play runs the scripts of seeds against one server. The first faults are shrunk,
+// the rest are counted.
+func (r *peopleRun) play(t *testing.T, postgres bool, at int, seeds []uint64) {
+	s, counts := newSimServer(t, postgres), map[string]int{}
+	for i, seed := range seeds {
+		script, name := simScript(seed), fmt.Sprintf("run-%d-seed-%d", at+i, seed) // a seed may come twice
+		f := runPeople(s, name, script, counts)
+		r.add("scripts", 1)
+		if f == nil {
+			continue
+		}
+		r.add(f.class, 1)
+		r.mu.Lock()
+		r.faults++
+		few := r.faults <= 4
+		r.mu.Unlock()
+		if !few {
+			t.Errorf("seed %d: %s", seed, f.class)
+			continue
+		}
+		short := shrinkScript(s, name, script, f.class)
+		if again := runPeople(s, name+"-short", short, map[string]int{}); again != nil {
+			f = again
+		}
+		t.Errorf("seed %d: %v", seed, f)
+		for _, a := range short {
+			t.Logf("  %s", a)
+		}
+	}
+	for name, n := range counts {
+		r.add(name, n)
+	}
 }
 
 // rowsOf counts what the database holds for users, whoever they are.

@@ -292,14 +292,16 @@ func (p *simPhone) belongs(user string) bool {
 func (w *simPeople) flush(p *simPhone, net int) {
 	w.ensure(p)
 	for _, one := range slices.Clone(p.outbox) {
-		if p.belongs(one.user) && w.deliver(p, one, net) {
+		if p.belongs(one.user) && w.deliver(p, one, net, false) {
 			p.outbox = slices.DeleteFunc(p.outbox, func(o *phoneWrite) bool { return o == one })
 		}
 	}
 }
 
-// deliver sends one write. A repeat must be answered as the first was.
-func (w *simPeople) deliver(p *simPhone, one *phoneWrite, net int) (done bool) {
+// deliver sends one write. A repeat must be answered as the first was. A token
+// that is older than a merge, whose answer was lost, does not know of it: before
+// an app parks a write for another user it refreshes once.
+func (w *simPeople) deliver(p *simPhone, one *phoneWrite, net int, fresh bool) (done bool) {
 	access, on, first := p.cur.access, w.model.sessions[p.cur.id], true
 	a, heard := w.send(net, func() simAnswer {
 		a := w.s.call(http.MethodPost, "/v1/records", access, one.body, "Idempotency-Key", one.key, "Expect-User", one.user)
@@ -318,7 +320,7 @@ func (w *simPeople) deliver(p *simPhone, one *phoneWrite, net int) (done bool) {
 			}
 			one.applied = true
 		case http.StatusUnauthorized, http.StatusPreconditionFailed:
-			if !late {
+			if !late && (fresh || a.status != http.StatusPreconditionFailed) {
 				w.fault(faultLost, "the own write of %s was refused on the session of %s: %d %s", one.user, on.user.id, a.status, a.raw)
 			}
 		default:
@@ -326,6 +328,12 @@ func (w *simPeople) deliver(p *simPhone, one *phoneWrite, net int) (done bool) {
 		}
 		return a
 	})
+	if heard && a.status == http.StatusPreconditionFailed && !fresh {
+		if w.refresh(p, netFine); p.cur != nil {
+			w.counts["writes after a refresh"]++
+			return w.deliver(p, one, netFine, true)
+		}
+	}
 	return heard && a.status == http.StatusNoContent
 }
 

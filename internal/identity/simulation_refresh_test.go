@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,10 +20,11 @@ type simClient struct {
 	access, disk               string // the tokens that are stored
 	expires                    time.Time
 	skew                       time.Duration // of its own clock
-	highest                    int64         // newest number it has ever been given
 	held                       []simHeld     // copies of requests that the network has not delivered yet
 	lostInARow                 int
-	signedOut                  bool // by itself or an operator: a refusal is right
+	rotated                    time.Time // when the server last made a new number for it
+	signedOut                  bool      // by itself or an operator: a refusal is right
+	trace                      []string  // what it did last, for the message of a failure
 }
 
 type simHeld struct {
@@ -32,12 +34,10 @@ type simHeld struct {
 
 // simRefreshes drives many clients of one server and counts.
 type simRefreshes struct {
-	t       *testing.T
-	s       *simServer
-	rng     *rand.Rand
-	clients []*simClient
-	trace   []string // the last actions, for the message of a failure
-
+	t        *testing.T
+	s        *simServer
+	rng      *rand.Rand
+	clients  []*simClient
 	backup   string
 	refused  []string // unwanted logouts
 	counts   map[string]int
@@ -72,10 +72,14 @@ func (c *simClient) take(s *simServer, access, refresh string, lifetime float64)
 	c.lostInARow = 0
 }
 
-func (r *simRefreshes) note(format string, args ...any) {
-	r.trace = append(r.trace, r.s.clock.Now().Format("01-02 15:04:05 ")+fmt.Sprintf(format, args...))
-	if len(r.trace) > 60 {
-		r.trace = r.trace[1:]
+// note remembers what c did last; nil is for everybody.
+func (r *simRefreshes) note(c *simClient, format string, args ...any) {
+	line := r.s.clock.Now().Format("01-02 15:04:05 ") + fmt.Sprintf(format, args...)
+	for _, one := range r.clients {
+		if c == nil || one == c {
+			one.trace = append(one.trace, line)
+			one.trace = one.trace[max(0, len(one.trace)-30):]
+		}
 	}
 }
 
@@ -85,26 +89,28 @@ func (r *simRefreshes) present(c *simClient, token string) (simAnswer, bool) {
 	before, _ := parseRefreshToken(token)
 	a := r.s.refresh(token)
 	r.counts["refreshes"]++
-	r.note("%s presents %d: %d %s %s", c.installation[len(c.installation)-4:], before.counter, a.status, a.header.Get("Refresh-Replay"), a.str("reason"))
+	r.note(c, "presents %d: %d %s %s", before.counter, a.status, a.header.Get("Refresh-Replay"), a.str("reason"))
 	if a.status != http.StatusOK {
 		return a, false
 	}
 	after, ok := r.s.service.refresh.verify(a.str("refresh_token"))
 	switch {
 	case c.signedOut:
-		r.fail("a session that was ended got a token")
+		r.fail(c, "a session that was ended got a token")
 	case !ok || after.session != before.session:
-		r.fail("the answer is another session's token")
+		r.fail(c, "the answer is another session's token")
 	case after.counter <= before.counter:
-		r.fail("the number went from %d to %d", before.counter, after.counter)
+		r.fail(c, "the number went from %d to %d", before.counter, after.counter)
 	}
-	c.highest = max(c.highest, after.counter)
+	if a.header.Get("Refresh-Replay") != "concurrent" {
+		c.rotated = r.s.clock.Now()
+	}
 	return a, true
 }
 
-func (r *simRefreshes) fail(format string, args ...any) {
+func (r *simRefreshes) fail(c *simClient, format string, args ...any) {
 	r.t.Helper()
-	for _, line := range r.trace {
+	for _, line := range c.trace {
 		r.t.Log(line)
 	}
 	r.t.Fatalf(format, args...)
@@ -144,8 +150,10 @@ func (r *simRefreshes) refresh(c *simClient) {
 			return
 		case fate < 18: // and holds the copy back for a while
 			r.keep(c, r.granted(c, token))
-			c.held = append(c.held, simHeld{token, r.s.clock.Now().Add(time.Duration(1+r.rng.IntN(28)) * time.Second)})
-			r.counts["delayed duplicates"]++
+			if left := int(c.rotated.Add(28*time.Second).Sub(r.s.clock.Now()) / time.Second); left > 0 { // within the grace, which begins with the rotation
+				c.held = append(c.held, simHeld{token, r.s.clock.Now().Add(time.Duration(1+r.rng.IntN(left)) * time.Second)})
+				r.counts["delayed duplicates"]++
+			}
 			return
 		case fate < 22: // two processes read the same disk
 			r.twoAtOnce(c, token)
@@ -176,9 +184,12 @@ func (r *simRefreshes) twoAtOnce(c *simClient, token string) {
 		}
 	}
 	if one.str("refresh_token") != two.str("refresh_token") {
-		r.fail("two refreshes at once made two branches")
+		r.fail(c, "two refreshes at once made two branches")
 	}
-	r.note("two processes")
+	r.note(c, "two processes: %s %s", one.header.Get("Refresh-Replay"), two.header.Get("Refresh-Replay"))
+	if one.header.Get("Refresh-Replay") == "" || two.header.Get("Refresh-Replay") == "" || one.header.Get("Refresh-Replay") != two.header.Get("Refresh-Replay") {
+		c.rotated = r.s.clock.Now()
+	}
 	r.keep(c, one)
 }
 
@@ -205,7 +216,7 @@ func (r *simRefreshes) unwanted(c *simClient, a simAnswer) {
 	}
 	c.signedOut = true
 	r.refused = append(r.refused, fmt.Sprintf("%s: %d %s", c.installation, a.status, a.raw))
-	for _, line := range r.trace {
+	for _, line := range c.trace {
 		r.t.Log(line)
 	}
 }
@@ -224,12 +235,12 @@ func (r *simRefreshes) use(c *simClient) {
 	switch {
 	case a.status == http.StatusOK && a.str("id") == c.user && !c.signedOut:
 	case a.status == http.StatusOK:
-		r.fail("%s is shown %s", c.user, a.str("id"))
+		r.fail(c, "%s is shown %s", c.user, a.str("id"))
 	case a.status == http.StatusUnauthorized && a.str("recoverable") == "refresh":
 		r.counts["expired in the app's hand"]++
 		r.refresh(c)
 	case !c.signedOut:
-		r.fail("an access token of a good session: %d %s", a.status, a.raw)
+		r.fail(c, "an access token of a good session: %d %s", a.status, a.raw)
 	}
 }
 
@@ -293,7 +304,7 @@ func (r *simRefreshes) step() {
 		}
 		r.jumped += jump
 		r.s.clock.Advance(jump)
-		r.note("the server's clock jumps by %s", jump)
+		r.note(nil, "the server's clock jumps by %s", jump)
 		r.counts["clock jumps"]++
 	case fate < 17 && r.restores:
 		r.settle()
@@ -310,14 +321,14 @@ func (r *simRefreshes) step() {
 func (r *simRefreshes) makeBackup() {
 	r.backup = r.s.backup()
 	r.counts["backups"]++
-	r.note("backup")
+	r.note(nil, "backup")
 }
 
 // restore brings the backup back and declares it; every client comes by within
 // the window, and none is signed out.
 func (r *simRefreshes) restore() {
 	r.t.Helper()
-	r.note("restore")
+	r.note(nil, "restore")
 	r.s.restore(r.backup)
 	r.counts["restores"]++
 	if _, err := r.s.service.DeclareRestore(r.t.Context(), 24*time.Hour, "drill"); err != nil {
@@ -354,10 +365,10 @@ func (r *simRefreshes) heal() {
 			a := r.granted(c, c.disk)
 			r.keep(c, a)
 			if replay := a.header.Get("Refresh-Replay"); round == 1 && replay != "" {
-				r.fail("after healing a refresh is still %s", replay)
+				r.fail(c, "after healing a refresh is still %s", replay)
 			}
 			if me := r.s.call(http.MethodGet, "/v1/me", c.access, nil); me.status != http.StatusOK || me.str("id") != c.user {
-				r.fail("after healing: %d %s", me.status, me.raw)
+				r.fail(c, "after healing: %d %s", me.status, me.raw)
 			}
 		}
 	}
@@ -379,18 +390,23 @@ func (r *simRefreshes) run(refreshes int) {
 func TestSimulatedRefreshes(t *testing.T) {
 	t.Parallel()
 	run := func(t *testing.T, postgres bool, runs, refreshes int) {
-		total := map[string]float64{}
-		for i := range runs {
-			seed := simFirstSeed(t) + uint64(i)
-			t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-				r := newSimRefreshes(t, newSimServer(t, postgres), seed, min(100, max(10, refreshes/100)))
-				r.run(refreshes)
-				for name, n := range r.counts {
-					total[name] += float64(n)
-				}
-				total["unwanted logouts"] += float64(len(r.refused))
-			})
-		}
+		total, mu := map[string]float64{}, sync.Mutex{}
+		t.Run("seeds", func(t *testing.T) {
+			for i := range runs {
+				seed := simFirstSeed(t) + uint64(i)
+				t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+					t.Parallel()
+					r := newSimRefreshes(t, newSimServer(t, postgres), seed, min(100, max(10, refreshes/100)))
+					r.run(refreshes)
+					mu.Lock()
+					defer mu.Unlock()
+					for name, n := range r.counts {
+						total[name] += float64(n)
+					}
+					total["unwanted logouts"] += float64(len(r.refused))
+				})
+			}
+		})
 		for _, needed := range []string{"lost requests", "lost answers", "killed before storing", "killed after storing", "duplicates", "delayed duplicates", "two processes", "clock jumps"} {
 			if total[needed] == 0 {
 				t.Errorf("%s never happened: the simulation proves nothing about it", needed)

@@ -68,7 +68,7 @@ func restoreDrill(t *testing.T, seed uint64, total map[string]float64) {
 		r.clients = append(r.clients, c)
 		fate[c] = fateIsYounger
 	}
-	// The list that an operator keeps with the backups, see docs/reference/identity.md.
+	// The list that an operator keeps with the backups, see docs/reference/reliability/identity.md.
 	ended, err := s.service.store.Revocations(t.Context(), Revocation{At: began.Add(-time.Second)}, 10_000)
 	s.must(err)
 	s.restore(backup)
@@ -100,7 +100,7 @@ func (r *simRefreshes) meet(c *simClient, f simFate, old string) {
 	ok := func(a simAnswer, status int) {
 		r.t.Helper()
 		if a.status != status {
-			r.fail("%d %s", a.status, a.raw)
+			r.fail(c, "%d %s", a.status, a.raw)
 		}
 	}
 	switch f {

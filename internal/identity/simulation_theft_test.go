@@ -104,7 +104,7 @@ func (r *simRefreshes) theft(c *simClient) (out simTheft) {
 	}
 	if out.ended { // and what the thief holds stays refused
 		if a := r.s.refresh(stolen); a.status == http.StatusOK {
-			r.fail("a thief who was out is in again")
+			r.fail(c, "a thief who was out is in again")
 		}
 	}
 	return out

@@ -23,6 +23,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -132,7 +133,7 @@ func run(ctx context.Context, seed uint64, only, dir string, out io.Writer) (ok 
 
 // play runs one simulation. What it says of failures goes to standard error.
 func play(ctx context.Context, binary, work, test string, seed uint64) (map[string]figure, bool, error) {
-	cmd := exec.CommandContext(ctx, binary, "-test.run", "^"+strings.ReplaceAll(test, "/", "$/^")+"$", "-test.timeout", "2h") // #nosec G204 -- built above
+	cmd := exec.CommandContext(ctx, binary, "-test.run", "^"+strings.ReplaceAll(test, "/", "$/^")+"$", "-test.timeout", "2h", "-test.parallel", strconv.Itoa(2*runtime.NumCPU())) // #nosec G204 -- built above
 	cmd.Dir = filepath.Join("internal", "identity")
 	cmd.Env = append(os.Environ(), "LANDLINE_SIMULATION=whole", "LANDLINE_SIMULATION_SEED="+strconv.FormatUint(seed, 10), "TMPDIR="+work)
 	cmd.Stderr = os.Stderr
