@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"landline/internal/admin"
+	"landline/internal/bus"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/secret"
@@ -101,11 +102,38 @@ func TestAnAddressWithTooManyBadTokensIsTurnedAway(t *testing.T) {
 	if a.header.Get("Retry-After") != "6" {
 		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
 	}
-	want(t, w.as(module.Owner, "GET", "/admin/v1/status", ""), 429, problem.RateLimited)
+	want(t, w.call("not even a token", "GET", "/admin/v1/status", ""), 429, problem.RateLimited)
 	w.clock.Advance(6 * time.Second)
-	want(t, w.as(module.Owner, "GET", "/admin/v1/status", ""), 200, "")
 	want(t, w.call(bad, "GET", "/admin/v1/status", ""), 401, problem.TokenInvalid)
 	want(t, w.call(bad, "GET", "/admin/v1/status", ""), 429, problem.RateLimited)
+}
+
+// Operators who share an address with whoever sends bad tokens go on working,
+// those too whom this node has not seen yet; removed ones do not.
+func TestBadTokensDoNotShutOutGoodOnes(t *testing.T) {
+	onEngines(t, func(t *testing.T, w *world) {
+		removed := want(t, w.as(module.Owner, "POST", "/admin/v1/operators", `{"name":"leaver","role":"viewer"}`), 201, "")
+		leaver := removed.body["token"].(string)
+		leaverID := removed.body["operator"].(map[string]any)["id"].(string)
+		bad := admin.TokenPrefix + strings.Repeat("A", 43)
+		for range 30 {
+			w.call(bad, "GET", "/admin/v1/status", "")
+		}
+		want(t, w.call(bad, "GET", "/admin/v1/status", ""), 429, problem.RateLimited)
+		for _, role := range []module.Role{module.Viewer, module.Support, module.Operator, module.Owner} {
+			want(t, w.as(role, "GET", "/admin/v1/status", ""), 200, "")
+		}
+		want(t, w.call(leaver, "GET", "/admin/v1/status", ""), 200, "")
+		added := want(t, w.as(module.Owner, "POST", "/admin/v1/operators", `{"name":"newcomer","role":"viewer"}`), 201, "")
+		want(t, w.as(module.Owner, "DELETE", "/admin/v1/operators/"+leaverID, ""), 204, "")
+		want(t, w.call(leaver, "GET", "/admin/v1/status", ""), 401, problem.TokenInvalid) // found out by the database, which was asked
+		w.clock.Advance(10 * time.Second)
+		for range 30 {
+			w.call(bad, "GET", "/admin/v1/status", "")
+		}
+		want(t, w.call(added.body["token"].(string), "GET", "/admin/v1/status", ""), 200, "")
+		want(t, w.call(leaver, "GET", "/admin/v1/status", ""), 429, problem.RateLimited)
+	})
 }
 
 func TestBrowsersAndForeignNamesAreNoWayIn(t *testing.T) {
@@ -258,9 +286,69 @@ func TestMetricsStayReadableWithoutTheDatabase(t *testing.T) {
 	a := w.as(module.Viewer, "GET", "/admin/v1/status", "")
 	want(t, a, 503, problem.StorageUnavailable)
 	want(t, w.as(module.Support, "GET", "/metrics", "", far...), 503, problem.StorageUnavailable)
-	w.clock.Advance(time.Hour)
+	w.clock.Advance(5*time.Minute + time.Second)
 	want(t, w.as(module.Viewer, "GET", "/metrics", "", far...), 503, problem.StorageUnavailable)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
+	}
+}
+
+// While the database is away for a node, the news that an operator was removed
+// by another one still reaches it; so does the news that news may be missing.
+func TestARemovedOperatorIsForgottenWithoutTheDatabase(t *testing.T) {
+	far := []string{"X-Forwarded-For", "192.0.2.1"}
+	for name, tell := range map[string]func(*world, bus.Bus, string){
+		"the operator changed": func(w *world, b bus.Bus, id string) {
+			if err := b.Publish(w.t.Context(), "admin.operator", []byte(`{"id":"`+id+`"}`)); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+		"messages were missed": func(w *world, b bus.Bus, _ string) { // one that cannot be read counts as missed
+			if err := b.Publish(w.t.Context(), "admin.operator", []byte(`{`)); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cable, open := overCable(t)
+			b := bus.NewMemory()
+			defer b.Close()
+			w := newWorld(t, open, func(o *admin.Options) { o.Bus = b })
+			id := want(t, w.as(module.Viewer, "GET", "/admin/v1/operators/me", ""), 200, "").body["id"].(string)
+			want(t, w.as(module.Viewer, "GET", "/metrics", "", far...), 200, "")
+			cable.cut()
+			want(t, w.as(module.Viewer, "GET", "/metrics", "", far...), 200, "")
+			heard := make(chan struct{}, 1)
+			news := func() {
+				select {
+				case heard <- struct{}{}:
+				default:
+				}
+			}
+			defer b.Subscribe("admin.operator", func([]byte) { news() })()
+			defer b.OnGap(news)()
+			tell(w, b, id)
+			<-heard
+			for range 100 { // each subscriber has a goroutine of its own: the node may hear a moment later
+				if w.as(module.Viewer, "GET", "/metrics", "", far...).status == 503 {
+					return
+				}
+			}
+			t.Error("the operator is still known")
+		})
+	}
+}
+
+// The node that removes an operator tells the others.
+func TestAChangeOfAnOperatorIsPublished(t *testing.T) {
+	b := bus.NewMemory()
+	defer b.Close()
+	w := newWorld(t, testkit.SQLite, func(o *admin.Options) { o.Bus = b })
+	news := make(chan string, 10)
+	defer b.Subscribe("admin.operator", func(payload []byte) { news <- string(payload) })()
+	id := want(t, w.as(module.Viewer, "GET", "/admin/v1/operators/me", ""), 200, "").body["id"].(string)
+	want(t, w.as(module.Owner, "DELETE", "/admin/v1/operators/"+id, ""), 204, "")
+	if got := <-news; got != `{"id":"`+id+`"}` {
+		t.Errorf("published is %s", got)
 	}
 }

@@ -68,13 +68,15 @@ func isProfile(path string) bool {
 }
 
 func (s *Server) identify(r *http.Request, header []string) (Operator, error) {
-	address := remote(r)
-	if wait := s.limit.blocked(address); wait > 0 {
+	scheme, token, _ := strings.Cut(header[0], " ")
+	formed := len(header) == 1 && strings.EqualFold(scheme, "Bearer") && wellFormed(token)
+	// Behind one address may be all operators: a bad token of one must not shut
+	// out the others, so that a blocked address is good for tokens that are known.
+	if wait := s.limit.blocked(remote(r)); wait > 0 && (!formed || !s.live.has(r.Context(), token)) {
 		s.metrics.authFailures.WithLabelValues("limited").Inc()
 		return Operator{}, problem.New(problem.RateLimited, "too many bad tokens came from this address").After(wait)
 	}
-	scheme, token, _ := strings.Cut(header[0], " ")
-	if len(header) != 1 || !strings.EqualFold(scheme, "Bearer") || !wellFormed(token) {
+	if !formed {
 		return Operator{}, s.refuse(r)
 	}
 	op, err := s.operators.Verify(r.Context(), token)

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"crypto/sha256"
+	"maps"
 	"math"
 	"net/netip"
 	"sync"
@@ -104,7 +105,9 @@ func (l *failureLimit) makeRoom(now time.Time) {
 
 // lastKnown remembers whom recent tokens belonged to, for the time that the
 // database is away. It holds digests of tokens, and only for reading metrics,
-// health and profiles.
+// health and profiles. An operator who is removed meanwhile, by a node that the
+// database is not away for, is forgotten when the bus tells; if the bus has
+// missed anything, all are. Without either, knownFor bounds it.
 type lastKnown struct {
 	clock clock.Clock
 	mu    sync.Mutex
@@ -117,7 +120,7 @@ type knownOperator struct {
 }
 
 const (
-	knownFor = 15 * time.Minute
+	knownFor = 5 * time.Minute
 	maxKnown = 256
 )
 
@@ -150,4 +153,11 @@ func (k *lastKnown) get(token string) (Operator, bool) {
 		return Operator{}, false
 	}
 	return o.Operator, true
+}
+
+// forget drops an operator, or all for "".
+func (k *lastKnown) forget(operatorID string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	maps.DeleteFunc(k.ops, func(_ [sha256.Size]byte, o knownOperator) bool { return operatorID == "" || o.ID == operatorID })
 }

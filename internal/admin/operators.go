@@ -35,6 +35,8 @@ type Operators struct {
 	ring  *secret.Ring
 	audit *audit.Log
 	clock clock.Clock
+
+	changed func(ctx context.Context, operatorID string) // told after the commit; nil = nobody
 }
 
 // NewOperators returns the operators kept in db, and makes the key their tokens
@@ -163,6 +165,9 @@ func (o *Operators) change(ctx context.Context, opID string, e audit.Entry, fn f
 		}
 		return nil
 	})
+	if err == nil && o.changed != nil {
+		o.changed(ctx, op.ID)
+	}
 	return op, notFound(err, "operator")
 }
 

@@ -6,6 +6,9 @@ VALUES ($1, $2, $3, $4, $5, $6, $7);
 SELECT id, name, role, token_mac, token_version, created_at, rotated_at, last_used_at, disabled_at
 FROM admin_operator WHERE token_mac = $1 AND disabled_at IS NULL;
 
+-- name: OperatorMACs
+SELECT token_version, token_mac FROM admin_operator WHERE disabled_at IS NULL ORDER BY id LIMIT $1;
+
 -- name: OperatorByID
 SELECT id, name, role, token_mac, token_version, created_at, rotated_at, last_used_at, disabled_at
 FROM admin_operator WHERE id = $1;

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"landline/internal/audit"
+	"landline/internal/bus"
 	"landline/internal/clock"
 	"landline/internal/module"
 	"landline/internal/observe"
@@ -48,6 +49,7 @@ type Options struct {
 	Screens     func() []module.Screen                                                      // nil = not shown
 	PurgeCache  func(ctx context.Context, feature, key, url string) (purged int, err error) // stored answers: all of a feature, or those with a key, or of a URL; nil = no such operation
 	Pending     func(ctx context.Context) (migrations int, err error)                       // migrations that have not run; nil = not known, shown as 0
+	Bus         bus.Bus                                                                     // tells other nodes of operators who lost their rights; nil = there are none
 	Queue       *queue.Queue
 	Modules     []*module.Module // their Admin operations are mounted
 }
@@ -65,6 +67,7 @@ type Server struct {
 	limit     *failureLimit
 	metrics   *metrics
 	known     *lastKnown
+	live      *liveTokens
 	started   time.Time
 	api       huma.API
 	handler   http.Handler
@@ -104,6 +107,8 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		o: o, operators: ops, limit: newFailureLimit(o.Clock), metrics: newMetrics(o.Registry), known: newLastKnown(o.Clock), started: o.Clock.Now(),
 	}
+	s.live = &liveTokens{operators: ops, clock: o.Clock, log: o.Log}
+	s.followOperators()
 	mux := http.NewServeMux()
 	s.api = newAPI(mux, o.Version)
 	s.api.UseMiddleware(s.authorise)
@@ -112,6 +117,31 @@ func New(o Options) (*Server, error) {
 	mux.Handle("/", rest.NotFound(mux))
 	s.handler = s.edge(s.guard(s.authenticate(mux)))
 	return s, nil
+}
+
+// changedOperator tells that an operator was removed, or has another role or token.
+type changedOperator struct {
+	ID string `json:"id"`
+}
+
+var operatorTopic = bus.Topic[changedOperator]{Name: "admin.operator"}
+
+// followOperators forgets operators who changed on any node; their next request
+// asks the database. The subscriptions end with the bus.
+func (s *Server) followOperators() {
+	s.operators.changed = func(ctx context.Context, operatorID string) {
+		s.known.forget(operatorID)
+		if s.o.Bus == nil {
+			return
+		}
+		if err := operatorTopic.Publish(context.WithoutCancel(ctx), s.o.Bus, changedOperator{operatorID}); err != nil {
+			s.o.Log.WarnContext(ctx, "a change of an operator could not be published; nodes without the database may know the old token for some minutes", "operator", operatorID, "error", err)
+		}
+	}
+	if s.o.Bus != nil {
+		operatorTopic.Subscribe(s.o.Bus, func(c changedOperator) { s.known.forget(c.ID) })
+		s.o.Bus.OnGap(func() { s.known.forget("") })
+	}
 }
 
 // newAPI returns the API with its document: every operation takes a token and

@@ -47,6 +47,7 @@ type App struct {
 	options  Options
 	log      *slog.Logger
 	level    *slog.LevelVar
+	clientIP gateway.ClientIPLog // log.client_ip
 	kernel   *kernel
 	modules  []*module.Module
 	gateway  *gateway.Gateway
@@ -73,6 +74,7 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 	s, all := l.settings, l.capabilities
 	a = &App{options: o, settings: s, sections: l.sections, source: l.source, level: new(slog.LevelVar), floor: reserveHeap()}
 	a.setLogLevel(s.Log.Level)
+	a.clientIP.Set(gateway.ClientIPMode(s.Log.ClientIP))
 	a.log = observe.NewLogger(o.Stderr, a.level, o.PrettyLog || s.Log.Format == "text")
 	defer func() {
 		if err != nil {
@@ -125,7 +127,7 @@ func (a *App) build(all []module.Capability) error {
 	}
 	a.gateway, err = gateway.New(gateway.Options{
 		App: product, Development: s.Profile == Development, DB: k.db, Bus: k.bus, KV: k.kv, Clock: clock.System,
-		Log: a.log, Registry: k.registry, Tracer: k.tracer, Auth: auth, Health: k.health, Limits: k.limits, Shared: s.Redis.URL.Reveal() != "", TrustedProxies: s.trustedProxies(),
+		Log: a.log, Registry: k.registry, Tracer: k.tracer, Auth: auth, Health: k.health, Limits: k.limits, Shared: s.Redis.URL.Reveal() != "", TrustedProxies: s.trustedProxies(), ClientIPLog: &a.clientIP,
 		Maintenance: a.newBoard(), APIKeys: keys, Quotas: a.newQuotas(), Spool: spool.NewDisk(s.DataDir, gateway.DefaultSpool),
 	})
 	if err != nil {
@@ -135,6 +137,7 @@ func (a *App) build(all []module.Capability) error {
 		return located(a.source, err)
 	}
 	a.registerJobs()
+	a.mountWebhooks()
 	a.admin, err = admin.New(admin.Options{
 		DB: k.db, Audit: k.audit, Ring: k.ring, Clock: clock.System, Log: a.log, Registry: k.registry, Health: k.health,
 		Development: s.Profile == Development, Version: a.options.Version,
@@ -142,7 +145,7 @@ func (a *App) build(all []module.Capability) error {
 		Features: a.gateway.FeatureStatus, Upstreams: a.gateway.UpstreamStatus, PurgeCache: a.gateway.PurgeCache,
 		Violations: a.gateway.ContractViolations, Screens: a.gateway.Screens,
 		Pending: func(ctx context.Context) (int, error) { return k.db.Pending(ctx, migrations(all)...) },
-		Queue:   k.queue, Modules: a.modules,
+		Bus:     k.bus, Queue: k.queue, Modules: a.modules,
 	})
 	return err
 }

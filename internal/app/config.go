@@ -10,9 +10,11 @@ import (
 	"landline/internal/config"
 	"landline/internal/gateway"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/observe"
 	"landline/internal/secret"
+	"landline/internal/webhook"
 )
 
 // Profiles of landline.yaml.
@@ -33,6 +35,8 @@ type Settings struct {
 	Log      LogSettings
 	Tracing  TracingSettings
 	Shutdown ShutdownSettings
+	Mail     mail.Config
+	Webhooks *webhook.Settings
 	Gateway  *gateway.Settings
 }
 
@@ -76,6 +80,8 @@ type SecretSettings struct {
 type LogSettings struct {
 	Level  string `yaml:"level" enum:"debug,info,warn,error" doc:"Least level that is written."`
 	Format string `yaml:"format" enum:"json,text" doc:"json: one object a line. text: short lines for people."`
+
+	ClientIP string `yaml:"client_ip" enum:"full,truncated,none" doc:"What the access log keeps of a caller's address. truncated: its network, /24 of IPv4 and /48 of IPv6. Limits, the audit record and upstreams see the whole one."`
 }
 
 // TracingSettings say where spans go.
@@ -99,9 +105,11 @@ func defaults() *Settings {
 		DataDir:  "./landline-data",
 		Database: DatabaseSettings{MaxConnections: 16, WriteQueue: 1024, WriteTimeout: config.Duration(10 * time.Second)},
 		Redis:    RedisSettings{Prefix: "landline:", LimitTimeout: config.Duration(limit.DefaultWithin)},
-		Log:      LogSettings{Level: "info", Format: "json"},
+		Log:      LogSettings{Level: "info", Format: "json", ClientIP: string(gateway.ClientIPTruncated)},
 		Tracing:  TracingSettings{SampleRatio: 0.05},
 		Shutdown: ShutdownSettings{Delay: 0, Grace: config.Duration(20 * time.Second)},
+		Mail:     mail.DefaultConfig(),
+		Webhooks: webhook.DefaultSettings(),
 		Gateway:  gateway.DefaultSettings(),
 	}
 	return s
@@ -120,6 +128,8 @@ func (s *Settings) sections(capabilities []module.Capability) []config.Section {
 		{Key: "log", Ptr: &s.Log, Doc: "The log on standard error.", Reloadable: true},
 		{Key: "tracing", Ptr: &s.Tracing, Doc: "OpenTelemetry traces.", Check: s.checkTracing},
 		{Key: "shutdown", Ptr: &s.Shutdown, Doc: "How a node leaves after SIGTERM."},
+		mail.Section(&s.Mail),
+		webhook.Section(s.Webhooks),
 	}
 	for _, c := range capabilities {
 		all = append(all, c.Sections...)

@@ -18,7 +18,7 @@ var (
 	}
 	kernelPackages = []string{
 		"problem", "sqldb", "queue", "kv", "bus", "blob", "egress", "secret", "observe", "clock", "id", "testkit",
-		"config", "audit", "rest", "module", "limit",
+		"config", "audit", "rest", "module", "limit", "mail", "webhook",
 	}
 )
 

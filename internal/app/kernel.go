@@ -24,11 +24,13 @@ import (
 	"landline/internal/gateway/quota"
 	"landline/internal/kv"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/observe"
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
+	"landline/internal/webhook"
 )
 
 // maxMemoryEntries bounds the key-value store of a node without Redis.
@@ -49,6 +51,9 @@ type kernel struct {
 	bus      bus.Bus
 	queue    *queue.Queue
 	people   *module.People
+	mail     mail.SendCloser // nil: production without a server
+	texts    *mail.Templates
+	webhooks *webhook.Hub
 }
 
 // openKernel opens all of it, or closes what it opened and says what is wrong.
@@ -74,7 +79,17 @@ func openKernel(ctx context.Context, s *Settings, version string, log *slog.Logg
 		return k, withExit(ExitConfig, err)
 	}
 	k.audit = audit.New(k.db, clock.System)
-	return k, k.openShared(s)
+	if err = k.openMail(s); err != nil {
+		return k, err
+	}
+	if err = k.openShared(s); err != nil {
+		return k, err
+	}
+	if k.webhooks, err = webhook.New(webhook.Options{DB: k.db, Queue: k.queue, Audit: k.audit, Clock: clock.System, Log: log, Metrics: k.registry}, s.Webhooks); err != nil {
+		return k, withExit(ExitConfig, err)
+	}
+	k.health.Register("webhooks", false, k.webhooks.Health)
+	return k, nil
 }
 
 // openStorage opens the database; with SQLite it first takes the data
@@ -118,7 +133,7 @@ func openDatabase(ctx context.Context, s *Settings, log *slog.Logger, reg promet
 
 // migrations lists every schema of the binary, kernel first.
 func migrations(capabilities []module.Capability) []sqldb.Migrations {
-	all := []sqldb.Migrations{secret.Migrations, queue.Migrations, audit.Migrations, admin.Migrations, idem.Migrations, apikey.Migrations, quota.Migrations, maintenance.Migrations}
+	all := []sqldb.Migrations{secret.Migrations, queue.Migrations, audit.Migrations, admin.Migrations, idem.Migrations, apikey.Migrations, quota.Migrations, maintenance.Migrations, webhook.Migrations}
 	for _, c := range capabilities {
 		if c.Migrations.FS != nil {
 			all = append(all, c.Migrations)
@@ -133,11 +148,28 @@ func (k *kernel) migrate(ctx context.Context, capabilities []module.Capability) 
 		return withExit(ExitUnavailable, fmt.Errorf("migrate the database: %w", err))
 	}
 	var err error
-	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry}); err != nil {
+	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry, Lanes: map[string]int{webhook.Lane: webhook.LaneWorkers}}); err != nil {
 		return err
 	}
 	if err := k.queue.Migrate(ctx); err != nil {
 		return withExit(ExitUnavailable, fmt.Errorf("migrate the queue: %w", err))
+	}
+	return nil
+}
+
+// openMail opens what takes messages over. Without a server in production there
+// is nothing, and what needs mail refuses to be turned on.
+func (k *kernel) openMail(s *Settings) error {
+	var err error
+	if k.texts, err = mail.LoadTemplates(s.Mail.Templates, s.Mail.Locale); err != nil {
+		return withExit(ExitConfig, fmt.Errorf("mail.templates: %w", err))
+	}
+	k.mail, err = mail.Open(s.Mail, mail.Options{DataDir: s.DataDir, Production: s.Profile == Production, Clock: clock.System, Log: k.log})
+	if errors.Is(err, mail.ErrNoServer) {
+		k.mail, err = nil, nil
+	}
+	if err != nil {
+		return withExit(ExitConfig, fmt.Errorf("mail: %w", err))
 	}
 	return nil
 }
@@ -198,6 +230,9 @@ func (k *kernel) close(ctx context.Context) error {
 		}
 		errs = append(errs, k.db.Close())
 	}
+	if k.mail != nil {
+		errs = append(errs, k.mail.Close())
+	}
 	if k.lock != nil {
 		errs = append(errs, k.lock.Close())
 	}
@@ -209,10 +244,14 @@ func (k *kernel) close(ctx context.Context) error {
 
 // deps is what a capability gets.
 func (k *kernel) deps(s *Settings, app module.App) module.Deps {
-	return module.Deps{
-		App: app, Development: s.Profile == Development, DataDir: s.DataDir, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue, People: k.people, Events: module.Nobody,
+	d := module.Deps{Templates: k.texts,
+		App: app, Development: s.Profile == Development, DataDir: s.DataDir, DB: k.db, KV: k.kv, Bus: k.bus, Queue: k.queue, People: k.people, Webhooks: k.webhooks,
 		Keys: k.ring, Audit: k.audit, Limits: k.limits, Clock: clock.System, Log: k.log, Metrics: k.registry,
 	}
+	if k.mail != nil { // a nil pointer in an interface would not be nil
+		d.Mail = k.mail
+	}
+	return d
 }
 
 // listen opens an address before anything else is built, so that a taken port is told at once.

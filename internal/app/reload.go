@@ -8,6 +8,7 @@ import (
 	"landline/internal/admin"
 	"landline/internal/audit"
 	"landline/internal/config"
+	"landline/internal/gateway"
 	"landline/internal/sqldb"
 )
 
@@ -39,10 +40,14 @@ func (a *App) Reload(ctx context.Context) (admin.ReloadReport, error) {
 		a.log.Error("reload refused: nothing was changed", "error", err)
 		return admin.ReloadReport{}, err
 	}
+	if err := a.kernel.webhooks.Apply(next.Webhooks); err != nil { // the configuration was checked
+		a.log.Error("the endpoints of webhooks stay as they were", "error", err)
+	}
 	if a.certs != nil {
 		a.certs.ReloadAndLog()
 	}
 	a.setLogLevel(next.Log.Level)
+	a.clientIP.Set(gateway.ClientIPMode(next.Log.ClientIP))
 	a.settings, a.sections, a.source = next, read.sections, read.source
 	a.log.Info("configuration reloaded", "changed", report.Changed, "files", len(read.source.Files))
 	return report, nil

@@ -46,18 +46,25 @@ func (t *TLSSettings) check(v *config.Validator) {
 	}
 }
 
+// pairs lists the files of every certificate, that of cert and key first.
+func (t *TLSSettings) pairs() []certs.Pair {
+	all := []certs.Pair{{Cert: t.Cert, Key: t.Key}}
+	for _, c := range t.Certificates {
+		all = append(all, certs.Pair{Cert: c.Cert, Key: c.Key})
+	}
+	return all
+}
+
 // openCertificates reads the certificates of listen.tls, if there are any.
 func (a *App) openCertificates() error {
+	certs.Declare(a.kernel.registry) // also where there is no TLS: the page of metrics has them
 	t := a.settings.Listen.TLS
 	if t == nil {
 		return nil
 	}
-	o := certs.Options{Pairs: []certs.Pair{{Cert: t.Cert, Key: t.Key}}, MinVersion: tls.VersionTLS12, Clock: clock.System, Log: a.log, Registry: a.kernel.registry}
+	o := certs.Options{Pairs: t.pairs(), MinVersion: tls.VersionTLS12, Clock: clock.System, Log: a.log, Registry: a.kernel.registry}
 	if t.MinVersion == "1.3" {
 		o.MinVersion = tls.VersionTLS13
-	}
-	for _, c := range t.Certificates {
-		o.Pairs = append(o.Pairs, certs.Pair{Cert: c.Cert, Key: c.Key})
 	}
 	var err error
 	if a.certs, err = certs.New(o); err != nil {

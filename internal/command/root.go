@@ -27,7 +27,7 @@ func Root(version string) *cobra.Command {
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		serve(version), dev(version), initialize(), configuration(), database(version), operator(),
+		serve(version), dev(version), initialize(), configuration(), database(version), operators(), keys(), webhooks(),
 		jobs(), reload(), status(), contracts(), documents(),
 		&cobra.Command{Use: "version", Short: "Print the version", Args: none, RunE: func(cmd *cobra.Command, _ []string) error {
 			return say(cmd.OutOrStdout(), "landline %s\n", version)

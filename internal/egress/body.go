@@ -29,7 +29,7 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 	if b.left < 0 {
 		return 0, b.tooLarge()
 	}
-	if int64(len(p)) > b.left+1 {
+	if int64(len(p))-1 > b.left { // not left+1, which may overflow
 		p = p[:b.left+1]
 	}
 	n, err := b.body.Read(p)

@@ -6,11 +6,14 @@
 // short in silence; only http and https; at most 3 redirects; no address with
 // a user or password in it. With Options.Untrusted, for addresses that users
 // or third parties chose, it also guarantees that no connection is made to an
-// address that is not public (see Guard): the check is made on the address
-// that is about to be connected to, after every name is resolved and for every
-// redirect, so that a name that changes its address gains nothing.
+// address that is not public, nor to a port where no HTTP is expected (see
+// Guard): the check is made on the address that is about to be connected to,
+// after every name is resolved and for every redirect, so that a name that
+// changes its address gains nothing.
 //
-// It does not guarantee that a public address is harmless, nor does it retry.
+// It does not guarantee that a public address is harmless: it may be this
+// network's own, seen from outside, or lead back inside through a translator
+// (NAT64) with a prefix of the operator's own. Nor does it retry.
 package egress
 
 import (
@@ -67,7 +70,9 @@ type Options struct {
 	Name        string                // what the client is for, a label of its metrics: "webhook"; default "default"
 	Timeout     time.Duration         // of a whole call with its redirects and the reading of the body; default 10 s
 	Untrusted   bool                  // somebody else chose the addresses: public ones only, and no proxy
-	Allow       []netip.Prefix        // addresses that Untrusted may reach though they are not public
+	Allow       []netip.Prefix        // addresses that Untrusted may reach though they are not public, on any port
+	AllowedOnly bool                  // Untrusted may reach nothing but Allow
+	Refuse      []netip.Addr          // addresses that Untrusted may never reach, whatever Allow says
 	MaxResponse int64                 // bytes of a body, decompressed; default 10 MiB
 	Log         *slog.Logger          // told of blocked calls; nil = nobody
 	Metrics     prometheus.Registerer // nil = none
@@ -95,7 +100,7 @@ func New(o Options) *http.Client {
 	dialer := &net.Dialer{Timeout: min(dialTimeout, o.Timeout), KeepAlive: 30 * time.Second, Resolver: o.resolver}
 	proxy := http.ProxyFromEnvironment
 	if o.Untrusted {
-		dialer.ControlContext = Guard(o.Allow)
+		dialer.ControlContext = guard(o)
 		proxy = nil // a proxy would connect for us, where no guard looks
 	}
 	base := &http.Transport{
@@ -130,7 +135,10 @@ func checkRedirect(o Options) func(*http.Request, []*http.Request) error {
 	}
 }
 
-// checkURL refuses what can be refused before a name is resolved.
+// CheckURL refuses what a client made with o would refuse before a name is
+// resolved, with a *BlockedError: it tells a fault of a configuration early.
+func CheckURL(u *url.URL, o Options) error { return checkURL(u, o) }
+
 func checkURL(u *url.URL, o Options) error {
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
@@ -145,7 +153,7 @@ func checkURL(u *url.URL, o Options) error {
 	host := u.Hostname()
 	addr, err := netip.ParseAddr(host)
 	if err == nil {
-		return checkAddr(addr, u.Host, o.Allow)
+		return checkAddr(addr, u.Host, o)
 	}
 	if looksNumeric(host) {
 		return &BlockedError{u.Host, "the host is a number in an unusual form; write an IPv4 address as four decimal numbers"}

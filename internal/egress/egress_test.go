@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -52,6 +53,9 @@ func TestAnswersAreBounded(t *testing.T) {
 				t.Errorf("%s of %d: %d bytes, %v; want ErrTooLarge", path, n, len(body), err)
 			}
 		}
+	}
+	if body, err := fetch(client(t, Options{MaxResponse: math.MaxInt64}), s.URL+"/chunked?n=5000"); err != nil || len(body) != 5000 {
+		t.Errorf("without a limit: %d bytes, %v", len(body), err)
 	}
 	resp, err := c.Head(s.URL + "/sized?n=5000")
 	if err != nil {

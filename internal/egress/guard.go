@@ -3,6 +3,7 @@ package egress
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -17,6 +18,7 @@ var notPublic = []struct {
 	{netip.MustParsePrefix("10.0.0.0/8"), "private"},
 	{netip.MustParsePrefix("100.64.0.0/10"), "shared by a provider's customers (RFC 6598)"},
 	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("168.63.129.16/32"), "the host's own services in Azure, though it looks public"},
 	{netip.MustParsePrefix("169.254.0.0/16"), "link-local, where cloud metadata is"},
 	{netip.MustParsePrefix("172.16.0.0/12"), "private"},
 	{netip.MustParsePrefix("192.0.0.0/24"), "reserved for protocols"},
@@ -39,10 +41,35 @@ var notPublic = []struct {
 // invented are outside.
 var publicV6 = netip.MustParsePrefix("2000::/3")
 
+// badPorts are ports from 1024 on where something else than HTTP is usually
+// spoken that would take harm from a request, or not tell it from its own
+// protocol: remote shells, databases, caches, schedulers and what the WHATWG
+// fetch standard calls bad ports. None is in the range that Linux gives to
+// outgoing connections.
+var badPorts = []uint16{
+	1099, 1433, 1434, 1521, 1719, 1720, 1723, 2049, 2181, 2375, 2376, 2379, 2380, 3306, 3389, 3659, 4045, 4190, 4369, 4444, 5060, 5061, 5432, 5433,
+	5555, 5671, 5672, 5900, 5938, 5984, 5985, 5986, 6000, 6379, 6380, 6443, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 7000, 7001, 7077, 7199, 8086,
+	8500, 9042, 9092, 9160, 9200, 9300, 10080, 10250, 10255, 11211, 15672, 26379, 27017, 27018, 27019, 28017,
+}
+
+// checkPort judges the port of a public address: 80, 443, and those from 1024
+// on that are not bad.
+func checkPort(port uint16, shown string) error {
+	if port == 80 || port == 443 || port >= 1024 && !slices.Contains(badPorts, port) {
+		return nil
+	}
+	return &BlockedError{shown, "the port is none where HTTP is expected; use 80, 443 or another one from 1024 on"}
+}
+
 // Guard returns a net.Dialer.ControlContext that refuses, with a
-// *BlockedError, to connect to an address that is not public and not in allow.
-// It sees the address itself, after the name was resolved.
+// *BlockedError, to connect to an address that is not public and not in allow,
+// or to a port of a public one where no HTTP is expected. It sees the address
+// itself, after the name was resolved.
 func Guard(allow []netip.Prefix) func(ctx context.Context, network, address string, _ syscall.RawConn) error {
+	return guard(Options{Allow: allow})
+}
+
+func guard(o Options) func(ctx context.Context, network, address string, _ syscall.RawConn) error {
 	return func(_ context.Context, network, address string, _ syscall.RawConn) error {
 		if network != "tcp4" && network != "tcp6" {
 			return &BlockedError{address, "the network is " + network + ", not TCP"}
@@ -51,18 +78,28 @@ func Guard(allow []netip.Prefix) func(ctx context.Context, network, address stri
 		if err != nil {
 			return &BlockedError{address, "not an address and port"}
 		}
-		return checkAddr(to.Addr(), address, allow)
+		if err := checkAddr(to.Addr(), address, o); err != nil || isAllowed(to.Addr().Unmap(), o.Allow) {
+			return err
+		}
+		return checkPort(to.Port(), address)
 	}
+}
+
+func isAllowed(addr netip.Addr, allow []netip.Prefix) bool {
+	return slices.ContainsFunc(allow, func(p netip.Prefix) bool { return p.Contains(addr.WithZone("")) })
 }
 
 // checkAddr judges one address; shown is how errors name it. An IPv4 address
 // mapped into IPv6 (::ffff:127.0.0.1) is judged as the IPv4 address it is.
-func checkAddr(addr netip.Addr, shown string, allow []netip.Prefix) error {
+func checkAddr(addr netip.Addr, shown string, o Options) error {
 	addr = addr.Unmap()
-	for _, p := range allow {
-		if p.Contains(addr.WithZone("")) {
-			return nil
-		}
+	switch {
+	case slices.Contains(o.Refuse, addr.WithZone("")):
+		return &BlockedError{shown, "it is never called, whatever is allowed"}
+	case isAllowed(addr, o.Allow):
+		return nil
+	case o.AllowedOnly:
+		return &BlockedError{shown, "it is none of the allowed networks"}
 	}
 	if addr.Zone() != "" {
 		return &BlockedError{shown, "it is of one link only"}

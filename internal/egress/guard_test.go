@@ -65,10 +65,10 @@ func TestUntrustedRefusesWhatIsNotPublic(t *testing.T) {
 	c := client(t, Options{Untrusted: true})
 	p := port(s)
 	for _, host := range []string{
-		"127.0.0.1", "127.1.2.3", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1", "100.127.255.255",
+		"127.0.0.1", "127.1.2.3", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "168.63.129.16", "100.100.100.200", "192.0.0.192", "100.64.0.1", "100.127.255.255",
 		"192.0.0.1", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.19.255.255", "198.51.100.1", "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255",
 		"[::]", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:a9fe:a9fe]", "[::127.0.0.1]", "[fd00::1]", "[fc00::1]", "[fe80::1]", "[fe80::1%25lo]", "[fec0::1]", "[ff02::1]",
-		"[64:ff9b::7f00:1]", "[64:ff9b:1::7f00:1]", "[100::1]", "[2001::1]", "[2001:db8::1]", "[2002:7f00:1::]", "[3fff::1]", "[5f00::1]", "[4000::1]",
+		"[64:ff9b::7f00:1]", "[64:ff9b::a9fe:a9fe]", "[fd00:ec2::254]", "[fd20:ce::254]", "[2002:a9fe:a9fe::]", "[2001:0:1:2:3:4:5:6]", "[64:ff9b:1::7f00:1]", "[100::1]", "[2001::1]", "[2001:db8::1]", "[2002:7f00:1::]", "[3fff::1]", "[5f00::1]", "[4000::1]",
 		// Forms that some resolvers read as 127.0.0.1.
 		"2130706433", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "017700000001", "127.1", "127.0.1", "127.0.0.1.", "0x7f.1", "127.0.0.0x1", "00000127.0.0.1", "0",
 	} {
@@ -82,7 +82,7 @@ func TestUntrustedRefusesWhatIsNotPublic(t *testing.T) {
 
 func TestGuardLetsThePublicThrough(t *testing.T) {
 	guard := Guard(nil)
-	for _, addr := range []string{"1.1.1.1:443", "8.8.8.8:80", "172.15.255.255:1", "172.32.0.1:1", "100.63.255.255:1", "100.128.0.1:1", "198.17.255.255:1", "198.20.0.1:1", "223.255.255.255:1", "169.253.255.255:1", "[2606:4700::1111]:443", "[2a00:1450::1]:443", "[2001:4860:4860::8888]:53", "[::ffff:1.1.1.1]:443"} {
+	for _, addr := range []string{"1.1.1.1:443", "8.8.8.8:80", "172.15.255.255:8443", "172.32.0.1:8443", "100.63.255.255:8443", "100.128.0.1:8443", "198.17.255.255:8443", "198.20.0.1:8443", "223.255.255.255:8443", "169.253.255.255:8443", "[2606:4700::1111]:443", "[2a00:1450::1]:443", "[2001:4860:4860::8888]:443", "[::ffff:1.1.1.1]:443"} {
 		if err := guard(t.Context(), "tcp4", addr, nil); err != nil {
 			t.Errorf("%s: %v", addr, err)
 		}
@@ -91,6 +91,80 @@ func TestGuardLetsThePublicThrough(t *testing.T) {
 		if err := guard(t.Context(), network, addr, nil); !errors.Is(err, ErrBlocked) {
 			t.Errorf("%s %s: %v; want ErrBlocked", network, addr, err)
 		}
+	}
+}
+
+// A request to these would be read by something that is not HTTP.
+func TestGuardRefusesPortsOfOtherProtocols(t *testing.T) {
+	guard := Guard(allowed)
+	for _, port := range []string{"0", "1", "22", "23", "25", "53", "81", "110", "143", "587", "1023", "2375", "2379", "3306", "5432", "6000", "6379", "6667", "9200", "10250", "11211", "27017"} {
+		for _, host := range []string{"1.1.1.1", "[2606:4700::1111]", "[::ffff:1.1.1.1]"} {
+			if err := guard(t.Context(), "tcp4", host+":"+port, nil); !errors.Is(err, ErrBlocked) {
+				t.Errorf("%s:%s: %v; want ErrBlocked", host, port, err)
+			}
+		}
+		if err := guard(t.Context(), "tcp4", "127.0.0.2:"+port, nil); err != nil {
+			t.Errorf("an allowed address on port %s: %v", port, err)
+		}
+	}
+	for _, port := range badPorts {
+		if port < 1024 || port >= 32768 {
+			t.Errorf("%d belongs into another rule, or is one that tests get", port)
+		}
+	}
+	for _, port := range []string{"80", "443", "1024", "3000", "8080", "8443", "9000", "65535"} {
+		if err := guard(t.Context(), "tcp4", "1.1.1.1:"+port, nil); err != nil {
+			t.Errorf("port %s: %v", port, err)
+		}
+	}
+}
+
+func TestAllowedOnlyRefusesThePublic(t *testing.T) {
+	s, _ := serve(t, "127.0.0.2:0", hello)
+	o := Options{Untrusted: true, Allow: allowed, AllowedOnly: true, Refuse: []netip.Addr{netip.MustParseAddr("127.0.0.3")}, resolver: resolver(t, func(host string, _ int64) []string {
+		if host == "public.example" {
+			return []string{"1.1.1.1", "2606:4700::1111"}
+		}
+		return []string{"127.0.0.2"}
+	})}
+	c := client(t, o)
+	for _, url := range []string{"http://1.1.1.1/", "http://public.example/", "http://[::ffff:1.1.1.1]/"} {
+		resp, err := c.Get(url)
+		wantBlocked(t, url, resp, err)
+	}
+	resp, err := c.Get("http://private.example:" + port(s) + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+}
+
+func TestRefusedAddressesCannotBeAllowed(t *testing.T) {
+	_, visitors := serve(t, "127.0.0.2:0", hello)
+	c := client(t, Options{Untrusted: true, Allow: allowed, Refuse: []netip.Addr{netip.MustParseAddr("127.0.0.2")}})
+	for _, url := range []string{"http://127.0.0.2:8080/", "http://[::ffff:127.0.0.2]:8080/"} {
+		resp, err := c.Get(url)
+		wantBlocked(t, url, resp, err)
+	}
+	if visitors.Load() != 0 {
+		t.Error("the refused address was reached")
+	}
+}
+
+// Letters and digits of other scripts become ASCII on the way to the resolver,
+// behind the look at the URL: the guard sees what came of them.
+func TestHostsInOtherScripts(t *testing.T) {
+	s, visitors := serve(t, "127.0.0.1:0", hello)
+	c := client(t, Options{Untrusted: true, resolver: resolver(t, func(string, int64) []string { return []string{"127.0.0.1"} })})
+	for _, host := range []string{"１２７.0.0.1", "127。0。0。1", "①②⑦.⓪.⓪.①", "ⓛocalhost", "LOCALHOST", "localhost.", "%31%32%37.0.0.1"} {
+		resp, err := c.Get("http://" + host + ":" + port(s) + "/")
+		if err == nil {
+			resp.Body.Close()
+			t.Errorf("%s was called", host)
+		}
+	}
+	if n := visitors.Load(); n != 0 {
+		t.Errorf("%d requests reached the server", n)
 	}
 }
 

@@ -18,10 +18,11 @@ type accessLog struct {
 	lines *observe.Lines // the short way to a log of JSON; nil for any other
 	rt    *Route
 	fixed []byte // what every line of the route has
+	ip    *ClientIPLog
 }
 
-func newAccessLog(log *slog.Logger, rt *Route) *accessLog {
-	return &accessLog{log: log, lines: observe.LinesOf(log), rt: rt,
+func newAccessLog(log *slog.Logger, ip *ClientIPLog, rt *Route) *accessLog {
+	return &accessLog{log: log, lines: observe.LinesOf(log), rt: rt, ip: ip,
 		fixed: observe.Fixed("route", rt.Match, "feature", rt.Feature, "owner", rt.Owner, "api_version", rt.APIVersion)}
 }
 
@@ -59,7 +60,7 @@ func (l *accessLog) write(x *Exchange, s *observed, r *http.Request, took time.D
 		a.plain("target", x.Target)
 		a.millis("upstream_ms", x.UpstreamTook)
 	}
-	a.plain("client_ip", x.ClientIP)
+	a.address("client_ip", l.ip, x.ClientIP)
 	a.caller(x)
 	a.plain("span_id", x.SpanID)
 	a.plain("degraded", x.Degraded)

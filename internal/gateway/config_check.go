@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"landline/internal/config"
+	"landline/internal/module"
 )
 
 // featureName is what a feature or an upstream may be called: it becomes a
@@ -190,6 +191,14 @@ func (c *checker) policy(v *config.Validator, f *FeatureConfig) {
 	}
 	if f.MaxBody != 0 || v.At("max_body").Has() {
 		checkSize(v.At("max_body"), f.MaxBody, 1, 16<<30)
+	}
+	if f.MaxAuthAge != 0 || v.At("max_auth_age").Has() {
+		checkDuration(v.At("max_auth_age"), f.MaxAuthAge, time.Minute, 365*24*time.Hour)
+	}
+	for key, there := range map[string]bool{"device_proof": f.DeviceProof != "" && f.DeviceProof != module.DeviceNone, "max_auth_age": f.MaxAuthAge > 0} {
+		if there && f.Auth == module.AuthNone {
+			v.At(key).Fault("set auth to anonymous or account, or remove "+key, "means nothing where no token is needed")
+		}
 	}
 	checkRateLimits(v.At("rate_limit"), f.RateLimit)
 	checkQuotas(v, f)

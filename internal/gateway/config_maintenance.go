@@ -27,7 +27,7 @@ type AppMaintenanceConfig struct {
 
 func (c *checker) maintenance(v *config.Validator) {
 	checkMaintenance(v, &c.settings.Maintenance.MaintenanceConfig)
-	// A name may be that of a built-in feature, which is not known here.
+	// A name may be that of a built-in feature, which is not known here: build looks whether it is there.
 	for i, name := range c.settings.Maintenance.Allow {
 		checkName(v.At("allow", i), name)
 	}

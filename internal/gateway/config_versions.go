@@ -23,11 +23,22 @@ const DefaultVersionHeader = "Landline-Api-Version"
 
 var versionName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,31}$`)
 
+// notVersion are fields beside hopByHop that route, frame or authenticate a
+// request, or that caches and proxies act on: a version in them would be lost or
+// change what the request means.
+var notVersion = map[string]bool{
+	"Host": true, "Expect": true, "Authorization": true, "Cookie": true, "Accept": true, "Accept-Encoding": true, "Cache-Control": true, "Pragma": true,
+	"If-Match": true, "If-None-Match": true, "If-Modified-Since": true, "If-Unmodified-Since": true, "If-Range": true, "Range": true, "Date": true, "Via": true,
+	"Origin": true, "Idempotency-Key": true, "Expect-User": true, "Dpop": true, "Max-Forwards": true,
+	"Forwarded": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true, "X-Real-Ip": true,
+	"Traceparent": true, "Tracestate": true, "Baggage": true, "Sentry-Trace": true,
+}
+
 func (c *checker) versions(v *config.Validator) {
 	s := c.settings.Versions
 	if s.Header == "" || !validFieldName(s.Header) {
 		v.At("header").Fault("write for example "+DefaultVersionHeader, "%q is not the name of a header", s.Header)
-	} else if name := http.CanonicalHeaderKey(s.Header); hopByHop[name] || name == "Authorization" || name == "Accept" || strings.HasPrefix(name, "Landline-") && name != DefaultVersionHeader {
+	} else if name := http.CanonicalHeaderKey(s.Header); hopByHop[name] || notVersion[name] || strings.HasPrefix(name, "Content-") || strings.HasPrefix(name, "Sec-") || strings.HasPrefix(name, "Access-Control-") || strings.HasPrefix(name, "Landline-") && name != DefaultVersionHeader {
 		v.At("header").Fault("write for example "+DefaultVersionHeader, "%s means something else", s.Header)
 	}
 	if s.Accept != "" && (!validFieldName(s.Accept) || s.Accept == "q" || s.Accept == "charset") {

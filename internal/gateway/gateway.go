@@ -49,6 +49,7 @@ type Options struct {
 	Resolver       *net.Resolver      // of the names of targets; nil = the system's
 	Shared         bool               // other nodes may run, and KV and Bus reach them
 	TrustedProxies []netip.Prefix     // whose Forwarded and X-Forwarded-* headers are believed
+	ClientIPLog    *ClientIPLog       // what the access log keeps of addresses; nil = their networks
 }
 
 // DefaultSpool is how much of the disk the files of request bodies may take.

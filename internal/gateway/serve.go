@@ -72,6 +72,10 @@ func (t *table) route(x *Exchange, r *http.Request) *Route {
 		x.refusal = problem.New(problem.URITooLong, "the path and query are longer than %d bytes", limit)
 		return t.refused
 	}
+	if limit := int(t.settings.Limits.Header); limit > 0 && headerExceeds(r.Header, limit) {
+		x.refusal = problem.New(problem.HeaderTooLarge, "the header fields are longer than %d bytes", limit)
+		return t.refused
+	}
 	if r.Method == http.MethodOptions && r.RequestURI == "*" {
 		x.refusal = &optionsAnswer{}
 		return t.refused
@@ -97,6 +101,20 @@ func (t *table) route(x *Exchange, r *http.Request) *Route {
 	}
 	x.refusal = t.whyNot(r.Method, path)
 	return refused
+}
+
+// headerExceeds reports whether the fields take more than limit bytes as HTTP/1
+// writes them, ": " and the end of line included.
+func headerExceeds(h http.Header, limit int) bool {
+	const around = 4
+	for name, values := range h {
+		for _, v := range values {
+			if limit -= len(name) + len(v) + around; limit < 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // negotiated is rt, or the one of its variants whose version the request names.
@@ -159,7 +177,7 @@ func (g *Gateway) Server() *http.Server {
 		Handler:           g,
 		ReadHeaderTimeout: limits.HeaderTimeout.D(),
 		IdleTimeout:       limits.IdleTimeout.D(),
-		MaxHeaderBytes:    int(limits.Header),
+		MaxHeaderBytes:    2 * int(limits.Header), // beyond the limit route answers with a problem, beyond this net/http in plain text
 		Protocols:         protocols,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: limits.Streams,

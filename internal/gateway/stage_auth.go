@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"landline/internal/module"
 	"landline/internal/problem"
@@ -63,11 +65,21 @@ func authenticateStage(o *Options, rt *Route) Stage {
 // says so (a write that waited in an offline queue while another person signed
 // in). A write that was made as a user who has since become part of the one who
 // is signed in, on the same installation, is that one's.
-func authoriseStage(_ *Options, rt *Route) Stage {
+func authoriseStage(o *Options, rt *Route) Stage {
+	var device module.DeviceLevel
+	var maxAge time.Duration
+	if rt.Policy != nil {
+		device, maxAge = rt.Policy.DeviceProof, rt.Policy.MaxAuthAge.D()
+	}
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 			if rt.Auth == module.AuthAccount && (x.Principal == nil || x.Principal.Anonymous) {
 				return problem.New(problem.AccountRequired, "this needs a signed-in account; the user is anonymous")
+			}
+			if device != "" || maxAge > 0 {
+				if err := provenEnough(x.Principal, device, maxAge, o.Clock.Now()); err != nil {
+					return err
+				}
 			}
 			if expected, sent := r.Header["Expect-User"]; sent {
 				if err := expectUser(expected, x.Principal); err != nil {
@@ -77,6 +89,24 @@ func authoriseStage(_ *Options, rt *Route) Stage {
 			return next(x, w, r)
 		}
 	}
+}
+
+// provenEnough refuses a caller whose device, or whose last sign-in, does not
+// prove what the feature asks for.
+func provenEnough(p *module.Principal, device module.DeviceLevel, maxAge time.Duration, now time.Time) error {
+	if p == nil {
+		return problem.New(problem.TokenMissing, "send an access token in the Authorization header")
+	}
+	if !p.Device.Allows(device) {
+		return problem.New(problem.DeviceProofRequired, "this needs a device proof of level %s", device).With("level", string(device))
+	}
+	if maxAge > 0 && now.Sub(p.AuthTime) > maxAge {
+		seconds := int(maxAge / time.Second)
+		return problem.New(problem.ReauthenticationRequired, "sign in again first: the last time was more than %s ago", maxAge).
+			With("recoverable", "reauthenticate").With("max_age", seconds).
+			WithHeader("WWW-Authenticate", `Bearer realm="landline", error="insufficient_user_authentication", error_description="sign in again", max_age=`+strconv.Itoa(seconds))
+	}
+	return nil
 }
 
 func expectUser(values []string, p *module.Principal) error {

@@ -4,7 +4,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"landline/internal/config"
 	"landline/internal/module"
 	"landline/internal/problem"
 )
@@ -14,7 +16,7 @@ type account struct{ fakeAuth }
 
 func (a account) Authenticate(r *http.Request) (*module.Principal, error) {
 	if r.Header.Get("Authorization") == "Bearer account" {
-		return &module.Principal{UserID: "usr_2", InstallationID: "ins_2", Formerly: []string{"usr_0"}}, nil
+		return &module.Principal{UserID: "usr_2", InstallationID: "ins_2", Formerly: []string{"usr_0"}, AuthTime: time.Now(), Device: module.DeviceApp}, nil
 	}
 	p, err := a.fakeAuth.Authenticate(r)
 	if p != nil {
@@ -32,6 +34,9 @@ func TestWhoMayCall(t *testing.T) {
 		for _, a := range []module.Auth{module.AuthNone, module.AuthAnonymous, module.AuthAccount} {
 			s.Features[string(a)] = &FeatureConfig{Auth: a, Routes: []RouteConfig{{Match: "/" + string(a), Upstream: "up"}}}
 		}
+		s.Features["app"] = &FeatureConfig{Auth: module.AuthAnonymous, DeviceProof: module.DeviceApp, Routes: []RouteConfig{{Match: "/app", Upstream: "up"}}}
+		s.Features["hardware"] = &FeatureConfig{Auth: module.AuthAnonymous, DeviceProof: module.DeviceHardware, Routes: []RouteConfig{{Match: "/hardware", Upstream: "up"}}}
+		s.Features["fresh"] = &FeatureConfig{Auth: module.AuthAnonymous, MaxAuthAge: config.Duration(5 * time.Minute), Routes: []RouteConfig{{Match: "/fresh", Upstream: "up"}}}
 	})
 	for _, c := range []struct {
 		route, headers string
@@ -55,6 +60,13 @@ func TestWhoMayCall(t *testing.T) {
 		{"account", "Authorization: Bearer account", 200, ""},
 		{"account", "Authorization: Bearer account\nExpect-User: usr_1", 412, problem.WrongUser},
 		{"account", "Authorization: Bearer account\nExpect-User: usr_0", 200, ""}, // became part of usr_2
+		{"app", "", 401, problem.TokenMissing},
+		{"app", "Authorization: Bearer good", 403, problem.DeviceProofRequired},
+		{"app", "Authorization: Bearer account", 200, ""},
+		{"hardware", "Authorization: Bearer account", 403, problem.DeviceProofRequired},
+		{"fresh", "", 401, problem.TokenMissing},
+		{"fresh", "Authorization: Bearer good", 401, problem.ReauthenticationRequired}, // nobody knows when
+		{"fresh", "Authorization: Bearer account", 200, ""},
 	} {
 		req := h.request(http.MethodGet, "/"+c.route, nil)
 		for line := range strings.SplitSeq(c.headers, "\n") {

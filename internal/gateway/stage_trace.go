@@ -26,7 +26,7 @@ const (
 // sentry-trace; its sampled flag is a hint (observe.Tracer.Sampled). An error
 // after the first byte of an answer, and a panic, abort the connection.
 func traceStage(o *Options, m *metrics, rt *Route) Stage {
-	t := &tracer{o: o, m: m.route(rt), rt: rt, access: newAccessLog(o.Log, rt)}
+	t := &tracer{o: o, m: m.route(rt), rt: rt, access: newAccessLog(o.Log, o.ClientIPLog, rt)}
 	if rt.Policy != nil && rt.Policy.Idempotency != nil {
 		t.keyed, t.keyRequired = true, rt.Policy.Idempotency.Required
 	}

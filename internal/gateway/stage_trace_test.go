@@ -96,7 +96,7 @@ func TestAccessLogTellsTheStory(t *testing.T) {
 	got, text := l.requests(t, 1)
 	want := map[string]any{
 		"level": "INFO", "method": "POST", "route": "POST /v1/trips/{id}", "feature": "trips", "owner": "team-trips", "api_version": "v1", "status": 201.0,
-		"bytes_in": 5.0, "bytes_out": 7.0, "upstream": "up", "target": "stable", "client_ip": "127.0.0.1", "app": "com.example.flights", "app_version": "4.2.0",
+		"bytes_in": 5.0, "bytes_out": 7.0, "upstream": "up", "target": "stable", "client_ip": "127.0.0.0", "app": "com.example.flights", "app_version": "4.2.0",
 		"build": 1042.0, "platform": "ios", "os": "18.1", "device": "iPhone15,3", "installation_id": "ins_1", "user_id": "usr_1", "session_id": "ses_1",
 		"trace_id": traceID, "http_version": "1.1",
 	}

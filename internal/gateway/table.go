@@ -146,6 +146,11 @@ func (g *Gateway) build(s *Settings, modules []*module.Module, old *table) (*tab
 		}
 		errs = append(errs, g.addProxied(t, old, name, c)...)
 	}
+	for _, name := range s.Maintenance.Allow {
+		if s.Features[name] == nil && !builtIn[name] {
+			errs = append(errs, fmt.Errorf("maintenance.allow: there is no feature %q; built-in are %v", name, slices.Sorted(maps.Keys(builtIn))))
+		}
+	}
 	errs = append(errs, t.link()...)
 	if len(errs) > 0 {
 		retireUnused(t, old)

@@ -92,6 +92,12 @@ func TestVersionsThatAreRefused(t *testing.T) {
 		"cannot be the name of a":        routes(`{match: "GET /f", upstream: up, version: "V 2"}`),
 		"no route has the version":       routes(`{match: "GET /f", upstream: up, version: v1}`) + "versions: {default: v3}\n",
 		"means something else":           routes(`{match: "GET /f", upstream: up}`) + "versions: {header: Landline-Client}\n",
+		"Host means something else":      routes(`{match: "GET /f", upstream: up}`) + "versions: {header: Host}\n",
+		"Content-Length means something": routes(`{match: "GET /f", upstream: up}`) + "versions: {header: Content-Length}\n",
+		"Expect means something else":    routes(`{match: "GET /f", upstream: up}`) + "versions: {header: Expect}\n",
+		"TE means something else":        routes(`{match: "GET /f", upstream: up}`) + "versions: {header: TE}\n",
+		"X-Forwarded-Host means someth":  routes(`{match: "GET /f", upstream: up}`) + "versions: {header: X-Forwarded-Host}\n",
+		"Cookie means something else":    routes(`{match: "GET /f", upstream: up}`) + "versions: {header: Cookie}\n",
 		"cannot be the parameter that n": routes(`{match: "GET /f", upstream: up}`) + "versions: {accept: q}\n",
 	} {
 		t.Run(want, func(t *testing.T) {

@@ -133,6 +133,9 @@ func (a accessTokens) issue(s Session, u User, scope string, now time.Time) (str
 	}
 	p = append(p, ']')
 	p = appendFormerly(p, s.Formerly)
+	if level := s.Device.at(now); level != "" {
+		p = append(append(p, `,"att":`...), jsonString(string(level))...)
+	}
 	p = append(append(p, `,"jti":"`...), rand.Text()...)
 	p = strconv.AppendInt(append(p, `","iat":`...), now.Unix(), 10)
 	p = strconv.AppendInt(append(p, `,"exp":`...), expires.Unix(), 10)

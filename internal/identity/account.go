@@ -27,8 +27,10 @@ type Profile struct {
 	Email        string `json:"email,omitempty"`
 	PrivateEmail bool   `json:"private_email,omitempty"` // a relay address of the provider
 	Name         string `json:"name,omitempty"`
-	Refresh      string `json:"refresh,omitempty"` // the provider's refresh token, kept to revoke it at deletion
-	Secret       []byte `json:"secret,omitempty"`  // what the credential itself needs: a password's hash, a passkey's record
+	EmailOff     bool   `json:"email_off,omitempty"` // the provider's relay does not forward
+	Client       string `json:"client,omitempty"`    // the provider's name for our app that Refresh was given to
+	Refresh      string `json:"refresh,omitempty"`   // the provider's refresh token, kept to revoke it at deletion
+	Secret       []byte `json:"secret,omitempty"`    // what the credential itself needs: a password's hash, a passkey's record
 }
 
 // Proven is a credential that has been verified.

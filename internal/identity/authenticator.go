@@ -109,7 +109,7 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 		}
 		v = &verifiedToken{kid: kid, expires: c.Expires, principal: module.Principal{
 			UserID: c.Subject, InstallationID: c.Installation, SessionID: c.Session, ClientID: c.Client, Anonymous: c.Anonymous,
-			AuthTime: time.Unix(c.AuthTime, 0).UTC(), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly,
+			AuthTime: time.Unix(c.AuthTime, 0).UTC(), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly, Device: c.Device,
 		}}
 	}
 	if err := a.denied(&v.principal); err != nil {

@@ -43,7 +43,7 @@ func benchService(b *testing.B, auditInstallations bool) (*Service, *authenticat
 	news := bus.NewMemory()
 	b.Cleanup(func() { news.Close() })
 	records := audit.New(db, clock.System)
-	s, auth, err := newService(module.Deps{People: &module.People{}, Events: module.Nobody, App: testApp, DB: db, Bus: news, Keys: ring, Audit: records, Clock: clock.System, Log: log,
+	s, auth, err := newService(module.Deps{People: &module.People{}, App: testApp, DB: db, Bus: news, Keys: ring, Audit: records, Clock: clock.System, Log: log,
 		Metrics: prometheus.NewRegistry(), Limits: limit.NewShared(limit.New(clock.System), nil, 0, log, nil)}, cfg, NewSQLStore(db, records))
 	if err != nil {
 		b.Fatal(err)

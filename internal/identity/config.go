@@ -4,6 +4,11 @@ import (
 	"time"
 
 	"landline/internal/config"
+	"landline/internal/identity/attest"
+	"landline/internal/identity/emailcode"
+	"landline/internal/identity/passkey"
+	"landline/internal/identity/password"
+	"landline/internal/identity/provider"
 	"landline/internal/module"
 )
 
@@ -15,6 +20,13 @@ type Config struct {
 	Clients             map[string]ClientConfig `yaml:"clients" doc:"Further public OAuth clients beside app.id, by client id: builds that name themselves in Landline-Client (app=…) get sessions that only they can refresh."`
 	AuditInstallations  bool                    `yaml:"audit_installations" doc:"Write an audit entry for each new installation. Audit entries are made one after the other across all nodes; turn it off where thousands of installations come in a second."`
 	Merge               MergeConfig             `yaml:"merge" doc:"What happens when an anonymous user signs in to an account that is there already."`
+	Providers           provider.Config         `yaml:"providers" doc:"Whom people can sign in with: Apple, Google, OpenID Connect issuers, token authorities of your own. See docs/reference/sign-in-providers.md."`
+	EmailCode           EmailCodeConfig         `yaml:"email_code" doc:"Signing in with a code sent by e-mail."`
+	Password            PasswordConfig          `yaml:"password" doc:"Signing in with a password. It is set together with a code that proves the address, so email_code must be on."`
+	Passkey             passkey.Config          `yaml:"passkey" doc:"Signing in with passkeys (WebAuthn)."`
+	DeviceProof         attest.Config           `yaml:"device_proof" doc:"Which proofs of app and device are accepted: see docs/reference/device-proof.md."`
+	DeviceMaxAge        config.Duration         `yaml:"device_proof_max_age" doc:"How long a device proof counts, 1h to 90d; then the installation's level is that of its key alone."`
+	FakeDevices         bool                    `yaml:"fake_device_proof" doc:"Accept the kind fake, which proves nothing. Only with profile: development."`
 	Deletion            DeletionConfig          `yaml:"deletion" doc:"Deletion of accounts."`
 	Accounts            AccountsConfig          `yaml:"accounts" doc:"Accounts on one installation."`
 	VerifiedTokens      int                     `yaml:"verified_tokens" doc:"How many verified access tokens a node remembers, so that their signatures are checked once, 1000 to 10000000; about 600 bytes each."`
@@ -39,6 +51,18 @@ type AccountsConfig struct {
 	One bool `yaml:"one" doc:"Signing in to another account ends the sessions of those that are signed in on the installation. Otherwise up to 20 stay signed in side by side."`
 }
 
+// EmailCodeConfig turns codes by e-mail on.
+type EmailCodeConfig struct {
+	On               bool `yaml:"on" doc:"Offer it. Needs the section mail in production."`
+	emailcode.Config `yaml:",inline"`
+}
+
+// PasswordConfig turns passwords on.
+type PasswordConfig struct {
+	On              bool `yaml:"on" doc:"Offer it."`
+	password.Config `yaml:",inline"`
+}
+
 // DeletionConfig says how an account goes.
 type DeletionConfig struct {
 	Grace config.Duration `yaml:"grace" doc:"How long after a deletion its user can undo it by signing in, 0s to 30d. The sessions end at once in any case; an anonymous user's data goes at once."`
@@ -58,6 +82,11 @@ func defaultConfig() Config {
 			Grace:    config.Duration(30 * time.Second),
 			Limit:    60,
 		},
+		Providers:          provider.DefaultConfig(),
+		EmailCode:          EmailCodeConfig{Config: emailcode.DefaultConfig()},
+		Password:           PasswordConfig{Config: password.DefaultConfig()},
+		DeviceProof:        attest.DefaultConfig(),
+		DeviceMaxAge:       config.Duration(7 * 24 * time.Hour),
 		Deletion:           DeletionConfig{Grace: config.Duration(14 * 24 * time.Hour)},
 		Merge:              MergeConfig{Policies: map[string]module.MergePolicy{}},
 		BootstrapKeyKeep:   config.Duration(7 * 24 * time.Hour),
@@ -74,6 +103,10 @@ func (c *Config) Check(v *config.Validator) {
 	within(v.At("refresh", "idle"), c.Refresh.Idle, day, 365*day)
 	within(v.At("refresh", "absolute"), c.Refresh.Absolute, day, 1095*day)
 	within(v.At("refresh", "grace"), c.Refresh.Grace, time.Second, 5*time.Minute)
+	if c.Password.On && !c.EmailCode.On {
+		v.At("password", "on").Fault("set email_code.on as well", "needs codes by e-mail, with which a password is set")
+	}
+	within(v.At("device_proof_max_age"), c.DeviceMaxAge, time.Hour, 90*day)
 	within(v.At("deletion", "grace"), c.Deletion.Grace, 0, 30*day)
 	within(v.At("bootstrap_key_keep"), c.BootstrapKeyKeep, time.Hour, 30*day)
 	if c.Refresh.Limit < 5 || c.Refresh.Limit > 100_000 {

@@ -17,20 +17,23 @@
 //   - Access tokens are verified without I/O. A revoked session's access tokens
 //     are refused on the revoking node at once and on every other within a
 //     second, with or without Redis.
+//   - One sign-in with one credential promotes, merges or adds, by the matrix of
+//     DecideSignIn, in one transaction. It may be repeated; nothing is lost,
+//     doubled or given to another user. Accounts are never merged, and an e-mail
+//     address alone links nothing.
+//   - A user can see and end their sessions, take a copy of everything, and leave;
+//     a restored backup brings nobody back.
 //   - Nothing in the database opens anything: refresh tokens and installation
-//     secrets are derived with keys of the secret ring, and idempotency keys are
-//     stored as MACs.
+//     secrets are derived with keys of the secret ring, idempotency keys are
+//     stored as MACs, and what providers tell of people is sealed with each
+//     user's own key.
 //
 // What it does not:
 //
-//   - It does not know sign-in providers; every user is anonymous until one is
-//     added. The account kind, merged and locked users are understood wherever a
-//     session is judged.
-//   - It does not prove that an installation runs on a genuine device.
 //   - A request that arrives once more later than the grace window (30 s) after
 //     the token was first exchanged, when the client has already got and stored the
 //     answer to a repeat of it, cannot be told from a thief's, and costs the session
-//     when the client next refreshes. The installation's credential then opens a new session for the
-//     same anonymous user.
+//     when the client next refreshes. The installation's credential then opens a
+//     new session for the same anonymous user.
 //   - It does not limit the rate of calls; the gateway does, by feature.
 package identity

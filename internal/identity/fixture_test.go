@@ -26,6 +26,7 @@ import (
 	"landline/internal/clock"
 	"landline/internal/kv"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/queue"
@@ -53,8 +54,11 @@ type fixture struct {
 	handler http.Handler
 	config  Config
 	people  *module.People
-	events  *recordedEvents
-	queue   *queue.Queue
+
+	outbox      mail.Sender
+	development bool
+	events      *recordedEvents
+	queue       *queue.Queue
 }
 
 // recordedEvents are the events of committed transactions.
@@ -159,7 +163,7 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	if store != nil {
 		s = store(s)
 	}
-	fresh := f.queue == nil
+	fresh := f.queue == nil || f.outbox != nil
 	if fresh {
 		if f.queue, err = queue.New(f.db, queue.Options{Log: log}); err != nil {
 			f.t.Fatal(err)
@@ -171,28 +175,33 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	f.events = &recordedEvents{}
 	f.people = &module.People{}
 	f.service, f.auth, err = newService(module.Deps{
-		People: f.people, Events: f.events, Queue: f.queue, DataDir: f.dir,
+		People: f.people, Queue: f.queue, DataDir: f.dir, Mail: f.outbox, Templates: must(mail.LoadTemplates("", "en")), Development: f.development,
 		App: testApp, DB: f.db, KV: kv.NewMemory(f.clock, 1000), Bus: f.bus, Keys: f.ring, Audit: f.audit, Clock: f.clock, Log: log, Metrics: f.metrics, Limits: limit.NewShared(limit.New(f.clock), nil, 0, log, f.metrics),
 	}, f.config, s)
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.service.events = f.events
 	f.service.verifiers["fake"], f.service.verifiers["other"] = fakeProvider{f.clock}, fakeProvider{f.clock}
 	if fresh {
 		f.service.registerJobs(f.queue)
 	}
-	f.t.Cleanup(func() { f.bus.Close() })
+	f.t.Cleanup(func() {
+		f.bus.Close()
+		f.service.close()
+	})
 	mux := http.NewServeMux()
 	api := humago.New(mux, rest.Config("test", "1"))
 	f.service.installationRoutes(api)
 	f.service.accountRoutes(api)
 	f.service.signInRoutes(api)
+	f.service.deviceRoutes(api)
 	f.service.adminRoutes(api)
 	f.people.Register(f.service.profileParticipant())
 	for _, h := range f.service.oauthHandlers() {
 		mux.Handle(h.Match, h.Handler)
 	}
-	for _, h := range f.service.lifeHandlers() {
+	for _, h := range append(f.service.lifeHandlers(), f.service.noticeHandlers()...) {
 		mux.HandleFunc(h.Match, func(w http.ResponseWriter, r *http.Request) {
 			if err := h.Serve(w, r); err != nil {
 				problem.Write(w, r, err)

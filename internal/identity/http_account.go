@@ -22,6 +22,9 @@ type verifier interface {
 type signInInput struct{ Body signInBody }
 type linkInput struct{ Body linkBody }
 type unlinkInput struct{ Body unlinkBody }
+type emailCodeInput struct{ Body emailCodeBody }
+type signUpInput struct{ Body signUpBody }
+type passkeyOptionsInput struct{ Body passkeyOptionsBody }
 
 type conflictsInput struct {
 	Cursor string `query:"cursor" maxLength:"64"`
@@ -43,6 +46,22 @@ func (s *Service) signInRoutes(api huma.API) {
 	signIn := op(http.MethodPost, "/v1/auth/sign-in", "sign-in", "Sign in, or make the anonymous user an account", module.SignedIn)
 	signIn.Description = "One call with one credential: when nobody has it, the installation's anonymous user becomes an account and keeps its id; when an account has it, the session becomes that account's and the anonymous user's data is carried over. Repeating it with the same credential from the same installation gets the same answer."
 	huma.Register(api, signIn, s.handleSignIn)
+	if s.config.EmailCode.On {
+		code := op(http.MethodPost, "/v1/auth/email-code", "send-email-code", "Send a code to an e-mail address", module.SignedIn)
+		code.Description = "The answer is the same whether anybody has the address. The code is good for this installation alone."
+		code.DefaultStatus = http.StatusAccepted
+		huma.Register(api, code, s.handleEmailCode)
+	}
+	if s.config.Password.On {
+		signUp := op(http.MethodPost, "/v1/auth/sign-up", "sign-up", "Set a password for an address and sign in with it", module.SignedIn)
+		signUp.Description = "Needs the code that POST /v1/auth/email-code sent to the address. The same call sets a new password for an account that has one."
+		huma.Register(api, signUp, s.handleSignUp)
+	}
+	if s.passkeys != nil {
+		options := op(http.MethodPost, "/v1/auth/passkey-options", "passkey-options", "Begin to sign in with a passkey, or to register one", module.SignedIn)
+		options.Description = "options go to the platform as they are. Its answer is the member passkey of /v1/auth/sign-in (a registration makes the anonymous user an account) or of /v1/auth/link."
+		huma.Register(api, options, s.handlePasskeyOptions)
+	}
 	huma.Register(api, op(http.MethodPost, "/v1/auth/link", "link", "Add a way to sign in", module.Account), s.handleLink)
 	unlink := op(http.MethodPost, "/v1/auth/unlink", "unlink", "Remove a way to sign in", module.Account)
 	unlink.DefaultStatus = http.StatusNoContent
@@ -83,6 +102,10 @@ func (s *Service) handleSignIn(ctx context.Context, in *signInInput) (*output[si
 			return nil, err
 		}
 	}
+	return signedIn(got), nil
+}
+
+func signedIn(got SignedIn) *output[signedInBody] {
 	out := &output[signedInBody]{CacheControl: noStore, DataSubject: got.User.ID, Body: signedInBody{
 		User:    userWire{ID: got.User.ID, Kind: got.User.Kind, CreatedAt: got.User.CreatedAt},
 		Session: tokensWireOf(got.Session.ID, got.Tokens),
@@ -90,7 +113,37 @@ func (s *Service) handleSignIn(ctx context.Context, in *signInInput) (*output[si
 	if m := got.Merged; m != nil {
 		out.Body.Merged = &mergedWire{ID: m.ID, From: m.From, Into: m.Into, State: m.State, Records: m.Records, Conflicts: m.Conflicts}
 	}
-	return out, nil
+	return out
+}
+
+func (s *Service) handleEmailCode(ctx context.Context, in *emailCodeInput) (*output[emailCodeAnswer], error) {
+	p, err := principal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sent, err := s.SendCode(ctx, p, in.Body.Email, in.Body.Locale)
+	return &output[emailCodeAnswer]{noStore, p.UserID, emailCodeAnswer{ExpiresIn: seconds(sent.ExpiresIn), ResendAfter: seconds(sent.ResendAfter)}}, err
+}
+
+func (s *Service) handleSignUp(ctx context.Context, in *signUpInput) (*output[signedInBody], error) {
+	p, err := principal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	got, err := s.SignUp(ctx, p, CredentialWire{Email: in.Body.Email, Code: in.Body.Code, Password: in.Body.Password, Name: in.Body.Name})
+	if err != nil {
+		return nil, err
+	}
+	return signedIn(got), nil
+}
+
+func (s *Service) handlePasskeyOptions(ctx context.Context, in *passkeyOptionsInput) (*output[passkeyOptionsAnswer], error) {
+	p, err := principal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	options, err := s.PasskeyOptions(ctx, p, in.Body.Ceremony == "registration", in.Body.Name)
+	return &output[passkeyOptionsAnswer]{noStore, p.UserID, passkeyOptionsAnswer{Options: options}}, err
 }
 
 func tokensWireOf(session string, t Tokens) tokensWire {

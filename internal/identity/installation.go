@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"landline/internal/id"
+	"landline/internal/module"
 )
 
 // AppInfo is what the app says of itself and the device. It is never used to decide who somebody is.
@@ -39,8 +40,24 @@ type Installation struct {
 	BootstrapKey  string // keyed hash of what a repeated first launch repeats; "" = none, or no longer kept
 	ClonedFrom    string // the installation whose id was shown with a wrong credential when this one was made
 	App           AppInfo
+	Device        Device
 	CreatedAt     time.Time
 	SeenAt        time.Time
+}
+
+// Device is what is proven of an installation's app and device, and until when
+// that counts; a zero Until has no end.
+type Device struct {
+	Level module.DeviceLevel
+	Until time.Time
+}
+
+// at is the level that counts at now.
+func (d Device) at(now time.Time) module.DeviceLevel {
+	if !d.Until.IsZero() && !now.Before(d.Until) {
+		return ""
+	}
+	return d.Level
 }
 
 // seenEvery is how old SeenAt may become before a re-attach writes it again.
@@ -76,9 +93,9 @@ func newUser(installation string, now time.Time) User {
 }
 
 // newSession begins a session of u on the installation. Its key version is for the caller to set; its first refresh token has number 1.
-func newSession(u User, installation, client, methods string, now time.Time, p RefreshPolicy) Session {
+func newSession(u User, installation Installation, client, methods string, now time.Time, p RefreshPolicy) Session {
 	return Session{
-		ID: id.New(id.Session), UserID: u.ID, InstallationID: installation, ClientID: client, State: SessionActive,
+		ID: id.New(id.Session), UserID: u.ID, InstallationID: installation.ID, ClientID: client, State: SessionActive, Device: installation.Device,
 		Current: 1, RotatedAt: now, CreatedAt: now, AuthTime: now, Methods: methods, Scope: defaultScope,
 		IdleExpiresAt: now.Add(p.Idle), ExpiresAt: now.Add(p.Absolute),
 	}

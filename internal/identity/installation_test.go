@@ -289,7 +289,7 @@ func TestReinstallEndsTheAccountsSession(t *testing.T) {
 		a := f.launch(launchKey)
 		ctx := context.Background()
 		u := User{ID: id.New(id.User), Kind: Account, State: UserActive, CreatedAt: f.clock.Now()}
-		session, err := f.service.beginSession(u, a.str("installation", "id"), testApp.ID, methodSecret, f.service.now())
+		session, err := f.service.beginSession(u, Installation{ID: a.str("installation", "id")}, testApp.ID, methodSecret, f.service.now())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,6 +27,7 @@ func (s *Service) registerJobs(q *queue.Queue) {
 		return s.erase(ctx, job.Args.User, job.Attempt)
 	},
 		queue.Attempts(30), queue.Timeout(10*time.Minute))
+	queue.Register(q, s.sendMail, queue.Attempts(mailAttempts), queue.Timeout(2*time.Minute))
 	queue.Register(q, func(ctx context.Context, job *queue.Job[exportArgs]) error { return s.export(ctx, job.Args.ID) }, queue.Timeout(30*time.Minute))
 	q.Periodic("identity_clean", cleanEvery, func() queue.Args { return cleanArgs{} })
 }

@@ -13,13 +13,6 @@ import (
 	"landline/internal/sqldb"
 )
 
-// Events that the team's own services can subscribe to.
-const (
-	EventPromoted = "user.promoted" // an anonymous user became an account; its id is the same
-	EventMerged   = "user.merged"   // a user became part of another: what was From's is Into's
-	EventDeleted  = "user.deleted"  // a user was erased
-)
-
 // A merge moves this many rows of each collection in the transaction of the
 // sign-in, and this many in each step of its job.
 const mergeBatch = 500

@@ -16,6 +16,8 @@ type metrics struct {
 	polls         *prometheus.CounterVec
 	signIns       *prometheus.CounterVec
 	merges        *prometheus.CounterVec
+	devices       *prometheus.CounterVec
+	codes         *prometheus.CounterVec
 	propagation   prometheus.Observer
 
 	cached, verified, invalid, expired, revoked prometheus.Counter
@@ -35,6 +37,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"Sign-ins that were granted, by kind of provider and by move: promote (the anonymous user became an account), merge (it became part of one), switch (it had nothing and stays), add (another account beside), create (a new account beside), again (the same account).", "provider", "move"),
 		merges: observe.Counter(reg, "landline_identity_merged_records_total",
 			"Records of merged users, by collection and result: moved, conflict (kept as a conflict), deduped (the account had it).", "collection", "result"),
+		codes: observe.Counter(reg, "landline_identity_email_codes_total",
+			"Codes by e-mail, by event: sent; too_soon, too_many, too_many_wrong, too_many_stranger (not sent); accepted, wrong, malformed, foreign, too_late, spent (tried).", "event"),
+		devices: observe.Counter(reg, "landline_identity_device_proofs_total",
+			"Device proofs presented, by kind of evidence and result: none, key, app, hardware (the level), refused.", "kind", "result"),
 		polls: observe.Counter(reg, "landline_identity_revocation_polls_total",
 			"Reads of the revocations of other nodes, by result: ok, error. While they fail, only the bus tells this node of revoked sessions.", "result"),
 		propagation: observe.Histogram(reg, "landline_identity_revocation_propagation_seconds",

@@ -2,12 +2,14 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
 	"time"
 
 	"landline/internal/config"
+	"landline/internal/identity/attest"
 	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/secret"
@@ -21,6 +23,9 @@ var newInstallations = limit.Rate{Limit: 120, Window: time.Hour, Burst: 300}
 
 // signIns bounds how often one installation may try credentials.
 var signIns = limit.Rate{Limit: 60, Window: time.Hour, Burst: 20}
+
+// deviceProofs bounds how often one installation may have evidence verified.
+var deviceProofs = limit.Rate{Limit: 120, Window: time.Hour, Burst: 20}
 
 // ensureLimit bounds the making of keys when the capability is built.
 const ensureLimit = 30 * time.Second
@@ -47,6 +52,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 	}
 	s.registerJobs(d.Queue)
 	d.People.Register(s.profileParticipant())
+	d.Webhooks.Declare(eventTypes...)
 	var stop context.CancelFunc
 	var running sync.WaitGroup
 	return &module.Module{
@@ -54,8 +60,12 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 		Features: []module.Feature{
 			{Name: "installations", Owner: "landline", Priority: module.Critical, Routes: s.installationRoutes,
 				Limits: []module.Limit{{Key: "address", Rate: newInstallations}}},
+			{Name: "device-proof", Owner: "landline", Priority: module.Critical, Routes: s.deviceRoutes,
+				Limits: []module.Limit{{Key: "installation", Rate: deviceProofs}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
 			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes, Handlers: s.lifeHandlers()},
+			{Name: "provider-notices", Owner: "landline", Priority: module.Background, Handlers: s.noticeHandlers()},
+			{Name: "associations", Owner: "landline", Priority: module.Interactive, Handlers: s.associationHandlers()},
 			{Name: "sign-in", Owner: "landline", Priority: module.Critical, Routes: s.signInRoutes,
 				Limits: []module.Limit{{Key: "installation", Rate: signIns}}},
 		},
@@ -79,7 +89,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 				stop()
 			}
 			running.Wait()
-			return nil
+			return s.close()
 		},
 	}, nil
 }
@@ -100,6 +110,8 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		{purposeInstallation, secret.HMAC, nil}, // for ever: the secret is an installation's only way back
 		{purposeBootstrap, secret.HMAC, nil},
 		{purposeLookup, secret.HMAC, nil},
+		{purposeCode, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
+		{purposeDevice, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 	} {
 		if err := d.Keys.Ensure(ctx, k.purpose, k.alg, k.keep...); err != nil {
 			return nil, nil, fmt.Errorf("identity: %w", err)
@@ -109,16 +121,26 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 	if err != nil {
 		return nil, nil, fmt.Errorf("identity: %w", err)
 	}
+	challenges := attest.NewChallenges(d.Keys, purposeDevice)
+	device, err := attest.New(cfg.DeviceProof, attest.Options{Challenges: challenges, Fake: cfg.FakeDevices, Development: d.Development})
+	if err != nil {
+		return nil, nil, fmt.Errorf("identity.device_proof: %w", err)
+	}
 	m := newMetrics(d.Metrics)
 	access := accessTokens{keys: d.Keys, issuer: d.App.PublicURL, audience: d.App.ID, lifetime: cfg.AccessTokenLifetime.D()}
 	s := &Service{
 		store: store, keys: d.Keys, refresh: refreshTokens{d.Keys}, access: access,
 		revocations: &revocations{deny: newDenySet(), store: store, bus: d.Bus, clock: d.Clock, log: d.Log, metrics: m, lifetime: lifetime},
 		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
-		db: d.DB, people: d.People, events: d.Events, queue: d.Queue, bus: d.Bus,
+		db: d.DB, people: d.People, events: hubEvents{d.Webhooks}, queue: d.Queue, bus: d.Bus,
+		device: device, challenges: challenges,
 		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, audit: d.Audit, journal: newErasureJournal(d.DataDir),
 		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
+	}
+	s.mail, s.templates = d.Mail, d.Templates
+	if s.closers, err = s.openCredentials(d); err != nil {
+		return nil, nil, errors.Join(err, s.close())
 	}
 	auth := newAuthenticator(access, s.revocations.deny, d.Clock, m, cfg.VerifiedTokens)
 	m.gauges(d.Metrics, func() int { return int(s.revocations.deny.count.Load()) }, auth.verified.len, s.revocations.age)

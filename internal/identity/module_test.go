@@ -20,6 +20,7 @@ import (
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/testkit"
+	"landline/internal/webhook"
 )
 
 // TestCapability builds the module as the app does, and stops it without a trace.
@@ -35,9 +36,13 @@ func TestCapability(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hub, err := webhook.New(webhook.Options{DB: db, Queue: jobs, Audit: audit.New(db, clock.System), Clock: clock.System, Log: log, Metrics: prometheus.NewRegistry()}, webhook.DefaultSettings())
+	if err != nil {
+		t.Fatal(err)
+	}
 	news := bus.NewMemory()
 	t.Cleanup(func() { news.Close() })
-	deps := module.Deps{People: &module.People{}, Events: module.Nobody, DataDir: t.TempDir(), App: testApp, DB: db, KV: kv.NewMemory(clock.System, 100), Bus: news, Queue: jobs, Keys: ring,
+	deps := module.Deps{People: &module.People{}, Webhooks: hub, DataDir: t.TempDir(), App: testApp, DB: db, KV: kv.NewMemory(clock.System, 100), Bus: news, Queue: jobs, Keys: ring,
 		Audit: audit.New(db, clock.System), Clock: clock.System, Log: log, Metrics: prometheus.NewRegistry(), Limits: limit.NewShared(limit.New(clock.System), nil, 0, log, nil)}
 	m, err := c.Build(deps)
 	if err != nil {

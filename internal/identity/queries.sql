@@ -2,20 +2,20 @@
 -- caller reads the count of rows.
 
 -- name: InstallationInsert
-INSERT INTO installation (id, secret_key, public_key, thumbprint, bootstrap_key, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+INSERT INTO installation (id, secret_key, public_key, thumbprint, bootstrap_key, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at, device_level, device_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 ON CONFLICT DO NOTHING;
 
 -- name: InstallationByID
-SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at
+SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at, device_level, device_until
 FROM installation WHERE id = $1;
 
 -- name: InstallationByThumbprint
-SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at
+SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at, device_level, device_until
 FROM installation WHERE thumbprint = $1;
 
 -- name: InstallationByBootstrapKey
-SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at
+SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at, device_level, device_until
 FROM installation WHERE bootstrap_key = $1;
 
 -- name: InstallationSeen
@@ -33,25 +33,25 @@ WHERE installation_id = $1 AND kind = 'anonymous' AND state IN ('active', 'locke
 ORDER BY state LIMIT 1;
 
 -- name: SessionInsert
-INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at, formerly)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at, formerly, device_level, device_until)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 ON CONFLICT DO NOTHING;
 
 -- name: SessionByID
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.id = $1;
 
 -- name: SessionsActive
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.installation_id = $1 AND s.state = 'active'
 ORDER BY s.id;
 
 -- name: SessionsOfUser
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.user_id = $1
@@ -300,3 +300,21 @@ DELETE FROM user_export WHERE id IN (SELECT id FROM user_export WHERE expires_at
 -- name: ErasureAgain
 INSERT INTO erasure (user_id, state, requested_by, requested_at, erase_at, report) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (user_id) DO UPDATE SET state = excluded.state, erase_at = excluded.erase_at, finished_at = NULL;
+
+-- name: DeviceInstallation
+UPDATE installation SET device_level = $1, device_until = $2 WHERE id = $3;
+
+-- name: DeviceSessions
+UPDATE session SET device_level = $1, device_until = $2 WHERE installation_id = $3 AND state = 'active';
+
+-- name: DeviceProofPut
+INSERT INTO device_proof (installation_id, verdict, apple_key, counter, proven_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (installation_id) DO UPDATE SET verdict = excluded.verdict, apple_key = excluded.apple_key, counter = excluded.counter, proven_at = excluded.proven_at;
+
+-- Of two assertions with one counter one wins.
+
+-- name: DeviceProofAdvance
+UPDATE device_proof SET verdict = $1, apple_key = $2, counter = $3, proven_at = $4 WHERE installation_id = $5 AND counter = $6;
+
+-- name: DeviceProof
+SELECT verdict, apple_key, counter, proven_at FROM device_proof WHERE installation_id = $1;

@@ -26,6 +26,7 @@ const (
 	SecurityNewDevice SecurityKind = "new_device"     // an account signed in on an installation for the first time
 	SecurityReused    SecurityKind = "reuse_detected" // a stolen refresh token was used
 	SecurityLinked    SecurityKind = "identity_linked"
+	SecurityCloned    SecurityKind = "passkey_cloned" // a passkey's counter did not go on
 	SecurityUnlinked  SecurityKind = "identity_unlinked"
 )
 

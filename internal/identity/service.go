@@ -5,13 +5,20 @@ import (
 	"encoding/base64"
 	"errors"
 	"hash/maphash"
+	"io"
 	"log/slog"
 	"time"
 
 	"landline/internal/audit"
 	"landline/internal/bus"
 	"landline/internal/clock"
+	"landline/internal/identity/attest"
+	"landline/internal/identity/emailcode"
+	"landline/internal/identity/passkey"
+	"landline/internal/identity/password"
+	"landline/internal/identity/provider"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/queue"
@@ -26,6 +33,8 @@ const (
 	purposeRefresh      = "identity.refresh-token"
 	purposeInstallation = "identity.installation-secret"
 	purposeBootstrap    = "identity.bootstrap-key"
+	purposeCode         = "identity.email-code"
+	purposeDevice       = "identity.device-challenge"
 	purposeLookup       = "identity.lookup" // of identities and addresses: never rotated, or nobody is found again
 )
 
@@ -48,9 +57,22 @@ type Service struct {
 
 	db     *sqldb.DB // to read what others keep of a user, and for merges
 	people *module.People
-	events module.Events
+	events eventSink
 	queue  *queue.Queue
 	bus    bus.Bus
+
+	providers     *provider.Set
+	codes         emailcode.Rules
+	passwords     *password.Hasher // nil: off
+	passwordRules *password.Rules
+	passkeys      *passkey.RelyingParty // nil: off
+	mail          mail.Sender
+	templates     *mail.Templates
+
+	guessPair, guessStrangers *limit.Policy
+
+	device     *attest.Verifier
+	challenges *attest.Challenges
 
 	life    lifeStore
 	audit   *audit.Log // to read
@@ -62,8 +84,19 @@ type Service struct {
 	limits       *limit.Shared
 	refreshLimit *limit.Policy // of one session
 
+	closers []io.Closer
+
 	seed     maphash.Seed
 	recorded *bounded[string, int64] // when a refusal that changes nothing was last audited
+}
+
+// close ends what the service has opened.
+func (s *Service) close() error {
+	var errs []error
+	for _, c := range s.closers {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Tokens are what a client gets for a session.
@@ -173,6 +206,7 @@ func (s *Service) create(ctx context.Context, r Registration, by LineKey, cloned
 	methods := methodSecret
 	if r.Proof != nil {
 		i.PublicKey, i.Thumbprint, methods = r.Proof.Key.JWK, r.Proof.Key.Thumbprint, methodKey
+		i.Device.Level = module.DeviceKey
 	} else {
 		var err error
 		if i.SecretVersion, _, err = s.keys.MAC(purposeInstallation, secretMessage(i.ID)); err != nil {
@@ -180,7 +214,7 @@ func (s *Service) create(ctx context.Context, r Registration, by LineKey, cloned
 		}
 	}
 	u := newUser(i.ID, now)
-	session, err := s.beginSession(u, i.ID, r.ClientID, methods, now)
+	session, err := s.beginSession(u, i, r.ClientID, methods, now)
 	if err != nil {
 		return Registered{}, false, err
 	}
@@ -275,7 +309,7 @@ func (s *Service) fill(ctx context.Context, c *Change, r Registration, line Line
 		methods = methodKey
 	}
 	var err error
-	if g.Session, err = s.beginSession(g.User, line.Installation.ID, r.ClientID, methods, now); err != nil {
+	if g.Session, err = s.beginSession(g.User, line.Installation, r.ClientID, methods, now); err != nil {
 		return g, err
 	}
 	c.Session = &g.Session
@@ -283,7 +317,7 @@ func (s *Service) fill(ctx context.Context, c *Change, r Registration, line Line
 	return g, nil
 }
 
-func (s *Service) beginSession(u User, installation, client, methods string, now time.Time) (Session, error) {
+func (s *Service) beginSession(u User, installation Installation, client, methods string, now time.Time) (Session, error) {
 	session := newSession(u, installation, client, methods, now, s.config.policy())
 	var err error
 	session.KeyVersion, _, err = s.keys.MAC(purposeRefresh, refreshMessage(session.ID, session.Current))

@@ -35,6 +35,7 @@ type Session struct {
 	Methods       string    // RFC 8176 style authentication methods, space separated
 	Scope         string    // space separated
 	Formerly      string    // users merged into UserID on this installation, space separated, the newest first
+	Device        Device    // of its installation
 	IdleExpiresAt time.Time
 	ExpiresAt     time.Time // absolute end
 }

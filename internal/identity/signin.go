@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"landline/internal/audit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/sqldb"
@@ -271,6 +272,9 @@ func (s *Service) plan(ctx context.Context, a *attempt) error {
 	} else {
 		err = s.useIdentity(ctx, a)
 	}
+	if err == nil && a.newDevice() {
+		err = s.withNotice(ctx, &a.change, a.owner.ID, mail.NewDevice, mail.Values{Device: deviceName(a.line.Installation), At: a.now})
+	}
 	if a.owner.ID != "" {
 		a.change.Active = a.owner.ID
 	}
@@ -365,7 +369,7 @@ func (s *Service) planBeside(ctx context.Context, a *attempt) error {
 	if accounts >= maxAccounts && !s.config.Accounts.One {
 		return problem.New(problem.TooManyAccounts, "%d accounts are signed in on this installation; sign one out first", accounts)
 	}
-	session, err := s.beginSession(u, a.p.InstallationID, a.current.Session.ClientID, a.proven.Methods, a.now)
+	session, err := s.beginSession(u, a.line.Installation, a.current.Session.ClientID, a.proven.Methods, a.now)
 	if err != nil {
 		return err
 	}
@@ -458,7 +462,7 @@ func (p Profile) orElse(old Profile) Profile {
 		p.Name = old.Name
 	}
 	if p.Refresh == "" {
-		p.Refresh = old.Refresh
+		p.Refresh, p.Client = old.Refresh, old.Client
 	}
 	if p.Secret == nil {
 		p.Secret = old.Secret

@@ -26,6 +26,7 @@ import (
 	"landline/internal/gateway/idem"
 	"landline/internal/kv"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/observe"
 	"landline/internal/queue"
@@ -133,9 +134,10 @@ func (s *simServer) open() {
 	var auth *authenticator
 	s.service, auth, err = newService(module.Deps{
 		App: testApp, DB: s.db, KV: kv.NewMemory(s.clock, 1000), Bus: bus.NewMemory(), Queue: s.queue, Keys: ring, Audit: trail, People: people,
-		Events: module.Nobody, Limits: limits, Clock: s.clock, Log: log, Metrics: registry, DataDir: s.dir,
+		Templates: must(mail.LoadTemplates("", "en")), Limits: limits, Clock: s.clock, Log: log, Metrics: registry, DataDir: s.dir,
 	}, config, NewSQLStore(s.db, trail))
 	s.must(err)
+	s.service.events = &recordedEvents{}
 	s.service.registerJobs(s.queue)
 	s.service.verifiers["fake"] = fakeProvider{s.clock}
 	people.Register(s.service.profileParticipant())
@@ -164,6 +166,7 @@ func (s *simServer) close() {
 	if s.gateway != nil {
 		s.gateway.Close()
 		s.gateway = nil
+		s.must(s.service.close())
 		s.must(s.db.Close())
 	}
 }

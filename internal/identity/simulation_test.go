@@ -24,7 +24,7 @@ type pureLine struct {
 
 func newPureLine() *pureLine {
 	u := User{ID: "usr_1", Kind: Anonymous, State: UserActive}
-	return &pureLine{s: newSession(u, "ins_1", "app", methodSecret, t0, testPolicy), u: u, now: t0}
+	return &pureLine{s: newSession(u, Installation{ID: "ins_1"}, "app", methodSecret, t0, testPolicy), u: u, now: t0}
 }
 
 func (p *pureLine) advance(d time.Duration) { p.now = p.now.Add(d) }

@@ -20,10 +20,12 @@ func (w *writer) account(c Change) {
 	if t := c.Take; t != nil {
 		w.one("ChallengeTake", t.ID, t.Version)
 	}
-	if ch := c.Challenge; ch != nil && ch.Version == 0 {
-		w.one("ChallengeInsert", ch.ID, ch.Kind, ch.State, sqldb.Millis(ch.ExpiresAt))
-	} else if ch != nil {
-		w.one("ChallengeUpdate", ch.Kind, ch.State, sqldb.Millis(ch.ExpiresAt), ch.ID, ch.Version)
+	for _, ch := range c.Challenges {
+		if ch.Version == 0 {
+			w.one("ChallengeInsert", ch.ID, ch.Kind, ch.State, sqldb.Millis(ch.ExpiresAt))
+		} else {
+			w.one("ChallengeUpdate", ch.Kind, ch.State, sqldb.Millis(ch.ExpiresAt), ch.ID, ch.Version)
+		}
 	}
 	if c.Promote != "" {
 		w.one("UserPromote", c.Promote)

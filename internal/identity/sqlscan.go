@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"landline/internal/sqldb"
 )
@@ -11,11 +12,12 @@ type row interface{ Scan(...any) error }
 
 func scanInstallation(r row) (i Installation, err error) {
 	var thumbprint, clonedFrom sql.NullString
-	var created, seen int64
+	var created, seen, until int64
 	err = r.Scan(&i.ID, &i.SecretVersion, &i.PublicKey, &thumbprint, &clonedFrom, &i.App.Version, &i.App.Build,
-		&i.App.Platform, &i.App.OS, &i.App.Device, &i.App.Locale, &created, &seen)
+		&i.App.Platform, &i.App.OS, &i.App.Device, &i.App.Locale, &created, &seen, &i.Device.Level, &until)
 	i.Thumbprint, i.ClonedFrom = thumbprint.String, clonedFrom.String
 	i.CreatedAt, i.SeenAt = sqldb.Time(created), sqldb.Time(seen)
+	i.Device.Until = timeOrZero(until)
 	return i, err
 }
 
@@ -48,16 +50,16 @@ func (c *userColumns) user() User {
 
 func scanGrant(r row) (g Grant, err error) {
 	var s = &g.Session
-	var rotated, created, auth, idle, absolute int64
+	var rotated, created, auth, idle, absolute, until int64
 	var u userColumns
 	err = r.Scan(append([]any{&s.ID, &s.UserID, &s.InstallationID, &s.ClientID, &s.State, &s.EndReason, &s.KeyVersion,
-		&s.Current, &s.Previous, &s.Recoveries, &rotated, &created, &auth, &s.Methods, &s.Scope, &idle, &absolute, &s.Formerly},
+		&s.Current, &s.Previous, &s.Recoveries, &rotated, &created, &auth, &s.Methods, &s.Scope, &idle, &absolute, &s.Formerly, &s.Device.Level, &until},
 		u.targets()...)...)
 	if err != nil {
 		return Grant{}, err
 	}
 	s.RotatedAt, s.CreatedAt, s.AuthTime = sqldb.Time(rotated), sqldb.Time(created), sqldb.Time(auth)
-	s.IdleExpiresAt, s.ExpiresAt = sqldb.Time(idle), sqldb.Time(absolute)
+	s.IdleExpiresAt, s.ExpiresAt, s.Device.Until = sqldb.Time(idle), sqldb.Time(absolute), timeOrZero(until)
 	g.User = User{ID: s.UserID, State: UserDeleted}
 	if u.id.Valid {
 		g.User = u.user()
@@ -80,4 +82,19 @@ func grants(ctx context.Context, q sqldb.Querier, query string, args ...any) ([]
 		all = append(all, g)
 	}
 	return all, rows.Err()
+}
+
+// timeOrZero is the inverse of millisOrZero.
+func timeOrZero(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return sqldb.Time(ms)
+}
+
+func millisOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return sqldb.Millis(t)
 }

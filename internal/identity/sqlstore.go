@@ -137,13 +137,14 @@ func (w *writer) one(query string, args ...any) {
 
 func (w *writer) installation(i *Installation) {
 	w.one("InstallationInsert", i.ID, i.SecretVersion, i.PublicKey, orNull(i.Thumbprint), orNull(i.BootstrapKey), orNull(i.ClonedFrom),
-		i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.CreatedAt), sqldb.Millis(i.SeenAt))
+		i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.CreatedAt), sqldb.Millis(i.SeenAt),
+		string(i.Device.Level), millisOrZero(i.Device.Until))
 }
 
 func (w *writer) session(s *Session) {
 	w.one("SessionInsert", s.ID, s.UserID, s.InstallationID, s.ClientID, string(s.State), string(s.EndReason), s.KeyVersion,
 		s.Current, s.Previous, s.Recoveries, sqldb.Millis(s.RotatedAt), sqldb.Millis(s.CreatedAt), sqldb.Millis(s.AuthTime),
-		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt), s.Formerly)
+		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt), s.Formerly, string(s.Device.Level), millisOrZero(s.Device.Until))
 }
 
 func (w *writer) update(u *Update) {

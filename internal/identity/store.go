@@ -118,7 +118,7 @@ type Change struct {
 	Reassign     *Reassign      // the session is active and of the user Before
 	Session      *Session       // new; its user has no other active session on its installation
 	Use          *CredentialUse // not spent before
-	Challenge    *Challenge     // still has this version; 0 = not there
+	Challenges   []Challenge    // each still has its version; 0 = not there
 	Take         *Challenge     // still has this version; it is removed
 	Restore      *Window        // a declared window after a restore
 	Audit        []audit.Entry

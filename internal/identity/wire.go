@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"landline/internal/module"
 )
 
 // registerBody is the body of POST /v1/installations.
@@ -239,20 +241,21 @@ type revokedEvent struct {
 
 // claims are what an access token says (RFC 9068 §2.2 and our sid, iid, anon).
 type claims struct {
-	Issuer       string   `json:"iss"`
-	Audience     string   `json:"aud"`
-	Subject      string   `json:"sub"`
-	Client       string   `json:"client_id"`
-	Session      string   `json:"sid"`
-	Installation string   `json:"iid"`
-	Anonymous    bool     `json:"anon"`
-	Scope        string   `json:"scope"`
-	AuthTime     int64    `json:"auth_time"`
-	Methods      []string `json:"amr"`
-	Formerly     []string `json:"was,omitempty"`
-	ID           string   `json:"jti"`
-	IssuedAt     int64    `json:"iat"`
-	Expires      int64    `json:"exp"`
+	Issuer       string             `json:"iss"`
+	Audience     string             `json:"aud"`
+	Subject      string             `json:"sub"`
+	Client       string             `json:"client_id"`
+	Session      string             `json:"sid"`
+	Installation string             `json:"iid"`
+	Anonymous    bool               `json:"anon"`
+	Scope        string             `json:"scope"`
+	AuthTime     int64              `json:"auth_time"`
+	Methods      []string           `json:"amr"`
+	Formerly     []string           `json:"was,omitempty"`
+	Device       module.DeviceLevel `json:"att,omitempty"`
+	ID           string             `json:"jti"`
+	IssuedAt     int64              `json:"iat"`
+	Expires      int64              `json:"exp"`
 }
 
 // joseHeader is what is read of a JWS header (RFC 7515 §4).

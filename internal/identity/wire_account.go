@@ -36,6 +36,35 @@ type unlinkBody struct {
 	IdentityID string `json:"identity_id" maxLength:"64"`
 }
 
+// emailCodeBody is the body of POST /v1/auth/email-code.
+type emailCodeBody struct {
+	Email  string `json:"email" maxLength:"254"`
+	Locale string `json:"locale,omitempty" maxLength:"35" doc:"Language of the message." example:"pl"`
+}
+
+type emailCodeAnswer struct {
+	ExpiresIn   int64 `json:"expires_in" doc:"Seconds for which the code is good."`
+	ResendAfter int64 `json:"resend_after" doc:"Seconds until another code can be asked for."`
+}
+
+// signUpBody is the body of POST /v1/auth/sign-up.
+type signUpBody struct {
+	Email    string `json:"email" maxLength:"254"`
+	Code     string `json:"code" maxLength:"64" doc:"The code that was sent to the address."`
+	Password string `json:"password" maxLength:"1024"`
+	Name     string `json:"name,omitempty" maxLength:"200"`
+}
+
+// passkeyOptionsBody is the body of POST /v1/auth/passkey-options.
+type passkeyOptionsBody struct {
+	Ceremony string `json:"ceremony,omitempty" enum:"sign_in,registration" default:"sign_in"`
+	Name     string `json:"name,omitempty" maxLength:"64" doc:"What the device shows beside a new passkey, such as the user's address."`
+}
+
+type passkeyOptionsAnswer struct {
+	Options json.RawMessage `json:"options" doc:"PublicKeyCredentialCreationOptionsJSON or PublicKeyCredentialRequestOptionsJSON (WebAuthn Level 3 §5.1)."`
+}
+
 // signedInBody is the answer of POST /v1/auth/sign-in.
 type signedInBody struct {
 	User    userWire    `json:"user"`

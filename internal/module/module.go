@@ -22,9 +22,11 @@ import (
 	"landline/internal/config"
 	"landline/internal/kv"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
+	"landline/internal/webhook"
 )
 
 // Capability is one line of app/modules.go: what must be known before the
@@ -48,9 +50,11 @@ type Deps struct {
 	Queue       *queue.Queue
 	Keys        *secret.Ring
 	Audit       *audit.Log
-	People      *People // register in Build what becomes of a user's rows
-	Events      Events  // to the team's own services
+	People      *People     // register in Build what becomes of a user's rows
+	Mail        mail.Sender // nil where no server is configured in production
+	Templates   *mail.Templates
 	Limits      *limit.Shared
+	Webhooks    *webhook.Hub // events for the team's own services
 	Clock       clock.Clock
 	Log         *slog.Logger
 	Metrics     prometheus.Registerer
@@ -185,8 +189,33 @@ type Principal struct {
 	ClientID       string
 	Anonymous      bool // the user has no identity yet
 	AuthTime       time.Time
-	ExpiresAt      time.Time // of the access token
-	Formerly       []string  // users who became part of UserID on this installation, the newest first: what was written as one of them is UserID's
+	ExpiresAt      time.Time   // of the access token
+	Formerly       []string    // users who became part of UserID on this installation, the newest first: what was written as one of them is UserID's
+	Device         DeviceLevel // of the installation when the token was issued; "" = none
+}
+
+// DeviceLevel is how much is proven of an installation's app and device. Each
+// level includes those before.
+type DeviceLevel string
+
+// The levels.
+const (
+	DeviceNone     DeviceLevel = "none"     // nothing
+	DeviceKey      DeviceLevel = "key"      // the installation holds a private key
+	DeviceApp      DeviceLevel = "app"      // the platform's owner recognises the app and the device
+	DeviceHardware DeviceLevel = "hardware" // secure hardware holds a key, or the platform's owner vouches for it
+)
+
+// Allows reports whether level d is enough where least is asked for. A level
+// that nobody knows is none, and allows nothing when it is asked for.
+func (d DeviceLevel) Allows(least DeviceLevel) bool {
+	rank := func(l DeviceLevel) int {
+		return slices.Index([]DeviceLevel{DeviceNone, DeviceKey, DeviceApp, DeviceHardware}, l)
+	}
+	if least == "" || least == DeviceNone {
+		return true
+	}
+	return rank(least) >= 0 && rank(d) >= rank(least)
 }
 
 // Is reports whether user is p's user or one of those that became part of it on

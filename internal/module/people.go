@@ -91,22 +91,3 @@ func (p *People) All() []Participant {
 	defer p.mu.RUnlock()
 	return slices.Clone(p.all)
 }
-
-// Events tells the team's own services what happened to a user, durably and
-// within the caller's transaction.
-type Events interface {
-	// Emit records an event of the type ("user.merged") about the user; data is
-	// encoded as JSON. It is delivered after the commit, at least once.
-	Emit(ctx context.Context, tx *sqldb.Tx, eventType, user string, data any) error
-
-	// Wants reports whether any endpoint is subscribed to the type.
-	Wants(eventType string) bool
-}
-
-// Nobody is Events without any endpoint.
-var Nobody Events = nobody{}
-
-type nobody struct{}
-
-func (nobody) Emit(context.Context, *sqldb.Tx, string, string, any) error { return nil }
-func (nobody) Wants(string) bool                                          { return false }

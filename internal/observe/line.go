@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -140,6 +141,12 @@ func (l *Line) Plain(key, value string) {
 		l.key(key)
 		l.b = appendText(l.b, value)
 	}
+}
+
+// Addr adds an address without a zone.
+func (l *Line) Addr(key string, a netip.Addr) {
+	l.key(key)
+	l.b = append(a.WithZone("").AppendTo(append(l.b, '"')), '"')
 }
 
 // Int adds a number.

@@ -21,8 +21,9 @@ var (
 	aSplitToken    = "v1.ses_01h455vb4pex5vsknk084sn02q.7." + strings.Repeat("q8-_", 8)
 	anOperator     = "llo_" + strings.Repeat("Ab3-", 10)
 	aJWT           = "eyJ" + "hbGciOiJFUzI1NiJ9.eyJ" + "zdWIiOiJ1c3IifQ.c2lnbmF0dXJlc2lnbmF0dXJl"
+	aWebhookSecret = "whsec_" + strings.Repeat("Ab3+/9xy", 5)
 	aPassword      = "correct-horse-battery"
-	someTokens     = []string{aRefreshToken, aSplitToken, anOperator, aJWT}
+	someTokens     = []string{aRefreshToken, aSplitToken, anOperator, aWebhookSecret, aJWT}
 	harmlessValues = []string{"v1.2.3", "v1.28.0-20240606120523-5a60cdf6a761", "/v1/flights/42", "v1.", "the eye", "bearer token is missing", "postgres://host:5432/db", "12:34@x", "usr_01h455vb4pex5vsknk084sn02q"}
 )
 

@@ -6,7 +6,7 @@ import (
 )
 
 // Redact returns s without the tokens and URL passwords that it recognises:
-// our refresh tokens (v1.…), operator tokens (llo_…), JSON Web Tokens (eyJ…),
+// our refresh tokens (v1.…), operator tokens (llo_…), signing secrets of webhooks (whsec_…), JSON Web Tokens (eyJ…),
 // Authorization values, and the password in scheme://user:password@host.
 //
 // It runs on every text of every log line, also on what clients chose, so it
@@ -17,6 +17,7 @@ func Redact(s string) string {
 	}
 	s = redactAt(s, "eyJ", jsonWebToken)
 	s = redactAt(s, "llo_", operatorToken)
+	s = redactAt(s, "whsec_", webhookSecret)
 	s = redactAt(s, ".", refreshToken)
 	s = redactAt(s, " ", authorization)
 	return redactAt(s, "://", urlPassword)
@@ -69,6 +70,11 @@ func jsonWebToken(s string, at int) (from, to int, secret bool) {
 func operatorToken(s string, at int) (from, to int, secret bool) {
 	to = run(s, at, "")
 	return at, to, to-at >= len("llo_")+8
+}
+
+func webhookSecret(s string, at int) (from, to int, secret bool) {
+	to = run(s, at, "+/=")
+	return at, to, to-at >= len("whsec_")+8
 }
 
 var moduleVersion = regexp.MustCompile(`^v[1-9]\.\d+\.\d+([-+][0-9A-Za-z.+-]*)?$`)

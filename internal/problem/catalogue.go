@@ -53,6 +53,8 @@ const (
 	CredentialInvalid         Code = "credential_invalid"
 	CredentialUsed            Code = "credential_used"
 	AccountLocked             Code = "account_locked"
+	DeviceProofInvalid        Code = "device_proof_invalid"
+	DeviceProofRequired       Code = "device_proof_required"
 	DeletionPending           Code = "deletion_pending"
 	AccountRequired           Code = "account_required"
 	Forbidden                 Code = "forbidden"
@@ -116,6 +118,8 @@ var Catalogue = []Kind{
 	{CredentialUsed, 403, Reauthenticate, "The credential has been used before.", "Tokens and codes of providers are good for one sign-in. The installation that used it gets the same answer again until it signs out; another one never does.", "Ask the provider for a new one.", 0},
 	{AccountLocked, 403, ContactSupport, "The account is locked.", "An operator locked it, or the only provider it can be reached with withdrew its consent.", "Show the user how to reach support.", 0},
 	{DeletionPending, 403, FixRequest, "The account is about to be deleted.", "Its user asked for it, and the time in which that can be undone is not over; erase_at says when it is.", "Ask the user whether to keep the account; then sign in with undo_deletion and a fresh credential.", 0},
+	{DeviceProofInvalid, 403, FixRequest, "The device proof is not accepted.", "The evidence does not verify, answers another challenge, or was used before; detail names the part.", "Get a new challenge and make fresh evidence. What was proven before stays.", 0},
+	{DeviceProofRequired, 403, FixRequest, "This needs a proof of the app and the device.", "The feature is configured with device_proof, and the access token does not say that the installation has proven enough; level says what is asked for.", "Prove the device (POST /v1/installations/device-proof), refresh, then repeat the call.", 0},
 	{AccountRequired, 403, Reauthenticate, "This needs a signed-in account.", "The user is anonymous and the feature is for accounts.", "Offer sign-in; anonymous data is carried over.", 0},
 	{Forbidden, 403, ContactSupport, "This is not allowed.", "The user or operator lacks the right.", "Ask for the right, or use another account.", 0},
 	{AppVersionUnsupported, 403, UpdateApp, "This version of the app is no longer supported.", "The app is older than the minimum version.", "Show the update screen with store_url.", 0},

@@ -86,7 +86,7 @@ func newPlace(t *testing.T) *place {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	p.path = bin + ":" + os.Getenv("PATH")
-	for _, address := range []string{"127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:9000"} {
+	for _, address := range []string{"127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:9000", "127.0.0.1:9001"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)

@@ -62,14 +62,27 @@ type Store struct {
 
 type digest [sha256.Size]byte
 
+// Declare declares the metrics of a Store, which needs no certificate.
+func Declare(reg prometheus.Registerer) (expiry *prometheus.GaugeVec, reloads *prometheus.CounterVec) {
+	return observe.Gauge(reg, "landline_gateway_tls_expiry_timestamp_seconds", "When a certificate of the public listener expires, by its file.", "file"),
+		observe.Counter(reg, "landline_gateway_tls_reloads_total", "Changed certificate files by outcome: taken, refused.", "outcome")
+}
+
+// Check reads one pair and tells what New would find wrong with it.
+func Check(p Pair, now time.Time) error {
+	files, err := read(p)
+	if err != nil {
+		return err
+	}
+	_, err = files.certificate(now)
+	return err
+}
+
 // New reads every pair; any fault is an error. An expired certificate is a fault
 // as well: no client would take it.
 func New(o Options) (*Store, error) {
-	s := &Store{
-		o: o, digests: make([]digest, len(o.Pairs)),
-		expiry:  observe.Gauge(o.Registry, "landline_gateway_tls_expiry_timestamp_seconds", "When a certificate of the public listener expires, by its file.", "file"),
-		reloads: observe.Counter(o.Registry, "landline_gateway_tls_reloads_total", "Changed certificate files by outcome: taken, refused.", "outcome"),
-	}
+	s := &Store{o: o, digests: make([]digest, len(o.Pairs))}
+	s.expiry, s.reloads = Declare(o.Registry)
 	list := make([]tls.Certificate, len(o.Pairs))
 	var errs []error
 	for i, p := range o.Pairs {

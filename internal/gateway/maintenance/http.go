@@ -71,7 +71,7 @@ type clearApp struct {
 
 type clearFeature struct {
 	Feature string `path:"feature" maxLength:"63"`
-	clearApp
+	Reason  string `query:"reason" maxLength:"1000" doc:"Why, for the audit log."`
 }
 
 type answer[T any] struct{ Body T }

@@ -138,8 +138,8 @@ func credentials(t *testing.T, s identity.Store) {
 
 func challenges(t *testing.T, s identity.Store) {
 	c := identity.Challenge{ID: "c", Kind: "code", State: []byte("one"), ExpiresAt: at}
-	apply(t, s, identity.Change{Challenge: &c}, true)
-	apply(t, s, identity.Change{Challenge: &c}, false) // there is one
+	apply(t, s, identity.Change{Challenges: []identity.Challenge{c}}, true)
+	apply(t, s, identity.Change{Challenges: []identity.Challenge{c}}, false) // there is one
 	c.Version = 1
 	if got := must(s.Challenge(t.Context(), "c")); string(got.State) != "one" || got.Version != 1 || got.Kind != "code" || !got.ExpiresAt.Equal(at) {
 		t.Errorf("Challenge = %+v", got)
@@ -151,7 +151,7 @@ func challenges(t *testing.T, s identity.Store) {
 		wait.Go(func() {
 			next := c
 			next.State = []byte{byte(i)}
-			change := identity.Change{Challenge: &next}
+			change := identity.Change{Challenges: []identity.Challenge{next}}
 			if i%2 == 0 {
 				change = identity.Change{Take: &c}
 			}

@@ -1,0 +1,136 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"landline/internal/audit"
+	"landline/internal/identity/provider"
+	"landline/internal/module"
+	"landline/internal/problem"
+	"landline/internal/sqldb"
+)
+
+const maxNotice = 64 << 10
+
+// noticeHandlers are where Apple and Google tell of accounts (B-11, L22, L23).
+func (s *Service) noticeHandlers() []module.Handler {
+	var all []module.Handler
+	for _, p := range s.providers.All() {
+		if !p.TakesNotices() {
+			continue
+		}
+		path := "/v1/auth/notices/" + p.Name()
+		all = append(all, module.Handler{Match: "POST " + path, Auth: module.AuthNone, Serve: s.serveNotices(p), Doc: &huma.Operation{
+			Method: http.MethodPost, Path: path, OperationID: "notices-" + p.Name(), Tags: []string{"identity"}, Security: module.Public,
+			Summary:     "Take signed notices of the sign-in provider " + p.Name(),
+			Description: "For the provider alone: the address to enter at Apple (server-to-server notifications) or Google (Cross-Account Protection).",
+			Responses:   map[string]*huma.Response{"200": {Description: "The notices are stored."}, "400": {Description: "They do not verify."}, "503": {Description: "Not now: deliver again."}},
+		}})
+	}
+	return all
+}
+
+func (s *Service) serveNotices(p *provider.Provider) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxNotice))
+		if err != nil {
+			return problem.New(problem.BodyTooLarge, "a notice has at most %d bytes", maxNotice).Wrap(err)
+		}
+		notices, err := p.Notices(r.Context(), body)
+		var e *provider.Error
+		switch {
+		case errors.As(err, &e) && e.Kind == provider.Refused:
+			answerJSON(w, http.StatusBadRequest, noStore, map[string]string{"err": e.SETCode(), "description": e.Detail}) // RFC 8935 §2.4
+			return nil
+		case err != nil:
+			return problem.New(problem.ProviderUnavailable, "the notice cannot be verified now; deliver it again").Wrap(err)
+		}
+		for _, n := range notices {
+			if err := s.takeNotice(r.Context(), n); err != nil {
+				return retryable(err)
+			}
+		}
+		w.Header().Set("Cache-Control", noStore)
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+}
+
+// takeNotice does what a notice asks for, once. One that concerns nobody here is
+// written down and otherwise ignored.
+func (s *Service) takeNotice(ctx context.Context, n provider.Notice) error {
+	use := useOf("notice\x00" + n.ReplayID)
+	if _, err := s.store.CredentialUse(ctx, use); !errors.Is(err, sqldb.ErrNotFound) {
+		return err // seen before, or the storage does not answer
+	}
+	c := Change{Use: &CredentialUse{ID: use, ExpiresAt: n.KeepUntil}}
+	entry := audit.Entry{Action: "identity.notice", Reason: string(n.Kind)}
+	var i Identity
+	var owner User
+	if n.Subject != "" {
+		lookup, err := s.lookup(n.Issuer, n.Subject)
+		if err != nil {
+			return err
+		}
+		i, owner, err = s.store.IdentityBy(ctx, lookup)
+		if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+			return err
+		}
+	}
+	entry.Target = owner.ID
+	c.Audit = []audit.Entry{entry}
+	// A notice that was held back for longer than the user needed to sign in again is void.
+	if owner.State != UserActive || n.At.Before(i.UsedAt) {
+		_, err := s.store.Apply(ctx, c)
+		return err
+	}
+	return s.actOnNotice(ctx, n, c, i, owner)
+}
+
+func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, i Identity, owner User) error {
+	now := s.now()
+	switch n.Kind {
+	case provider.NoticeConsentRevoked, provider.NoticeAccountDeleted: // L22, L23
+		all, err := s.store.IdentitiesOf(ctx, owner.ID, maxIdentities)
+		if err != nil {
+			return err
+		}
+		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now}
+		if len(all) > 1 {
+			c.Unlink = &i
+			break
+		}
+		if n.Kind == provider.NoticeAccountDeleted {
+			if _, err := s.store.Apply(ctx, c); err != nil {
+				return err
+			}
+			_, err := s.requestErasure(ctx, owner.ID, "the account at the provider was deleted")
+			return err
+		}
+		// The only way in is gone: the data is kept for support, and for a renewed consent.
+		c.State = []StateChange{{UserID: owner.ID, From: UserActive, To: UserLocked, At: now}}
+	case provider.NoticeSessionsRevoked, provider.NoticeTokensRevoked, provider.NoticeAccountDisabled, provider.NoticeCredentialChange:
+		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now}
+	case provider.NoticeEmailDisabled, provider.NoticeEmailEnabled:
+		p, err := s.profile(ctx, i)
+		if err != nil {
+			return err
+		}
+		p.EmailOff = n.Kind == provider.NoticeEmailDisabled
+		if err := s.seal(ctx, &i, p); err != nil {
+			return err
+		}
+		c.Used = &i
+	}
+	if c.EndAll == nil {
+		_, err := s.store.Apply(ctx, c)
+		return err
+	}
+	_, err := s.changeWithSessions(ctx, owner.ID, c)
+	return err
+}

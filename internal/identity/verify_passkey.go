@@ -1,0 +1,231 @@
+package identity
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"landline/internal/identity/passkey"
+	"landline/internal/module"
+	"landline/internal/problem"
+	"landline/internal/sqldb"
+)
+
+const (
+	issuerPasskey   = "passkey"
+	providerPasskey = "passkey"
+	kindPasskey     = "passkey"
+)
+
+// passkeySecret is what is stored of a passkey.
+type passkeySecret struct {
+	Credential passkey.Credential `json:"credential"`
+	Handle     []byte             `json:"handle"` // the same for all passkeys of a user
+}
+
+// passkeyVerifier takes both answers of a device: a sign-in, and the registration
+// of a new passkey, which proves an identity that nobody has yet.
+type passkeyVerifier struct{ s *Service }
+
+// PasskeyOptions begins a ceremony for p: a sign-in of whoever comes, or a
+// registration for p's user. The result goes to the platform as it is.
+func (s *Service) PasskeyOptions(ctx context.Context, p *module.Principal, register bool, name string) (json.RawMessage, error) {
+	now := s.now()
+	var options json.RawMessage
+	var ch passkey.Challenge
+	var err error
+	if register {
+		var handle []byte
+		var existing []passkey.Credential
+		if handle, existing, err = s.passkeysOf(ctx, p.UserID); err != nil {
+			return nil, err
+		}
+		if name == "" {
+			name = s.app.Name
+		}
+		options, ch, err = s.passkeys.BeginRegistration(passkey.User{Handle: handle, Name: name}, existing, now)
+	} else {
+		options, ch, err = s.passkeys.BeginSignIn(passkey.SignInOptions{}, now)
+	}
+	if err != nil {
+		return nil, err
+	}
+	state, err := json.Marshal(ch)
+	if err != nil {
+		return nil, err
+	}
+	id, err := s.blind("passkey\x00" + ch.ID + "\x00" + p.InstallationID)
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.store.Apply(ctx, Change{Challenges: []Challenge{{ID: id, Kind: kindPasskey, State: state, ExpiresAt: ch.ExpiresAt}}})
+	if err == nil && !done {
+		err = errors.New("identity: two passkey challenges are the same")
+	}
+	return options, err
+}
+
+// passkeysOf returns the user's handle, a new one when there is none, and passkeys.
+func (s *Service) passkeysOf(ctx context.Context, user string) (handle []byte, all []passkey.Credential, err error) {
+	identities, err := s.store.IdentitiesOf(ctx, user, maxIdentities)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, i := range identities {
+		if i.Provider != providerPasskey {
+			continue
+		}
+		p, err := s.profile(ctx, i)
+		if err != nil {
+			return nil, nil, err
+		}
+		var secret passkeySecret
+		if err := json.Unmarshal(p.Secret, &secret); err != nil {
+			return nil, nil, err
+		}
+		handle, all = secret.Handle, append(all, secret.Credential)
+	}
+	if handle == nil {
+		handle = passkey.NewUserHandle()
+	}
+	return handle, all, nil
+}
+
+func (v passkeyVerifier) verify(ctx context.Context, p *module.Principal, c CredentialWire) (Proven, error) {
+	if len(c.Passkey) == 0 {
+		return Proven{}, invalid("passkey", "is needed: the device's answer as JSON")
+	}
+	var shape struct {
+		Response struct {
+			Attestation json.RawMessage `json:"attestationObject"`
+		} `json:"response"`
+	}
+	if json.Unmarshal(c.Passkey, &shape) == nil && len(shape.Response.Attestation) > 0 {
+		return v.registration(ctx, p, c.Passkey)
+	}
+	return v.signIn(ctx, p, c.Passkey)
+}
+
+func (v passkeyVerifier) registration(ctx context.Context, p *module.Principal, answer []byte) (Proven, error) {
+	a, err := passkey.ParseRegistration(answer)
+	if err != nil {
+		return Proven{}, passkeyRefusal(err)
+	}
+	ch, err := v.take(ctx, p, a.ChallengeID())
+	if err != nil {
+		return Proven{}, err
+	}
+	made, err := v.s.passkeys.FinishRegistration(ch, a, v.s.now())
+	if err != nil {
+		return Proven{}, passkeyRefusal(err)
+	}
+	lookup, err := v.s.lookup(issuerPasskey, base64.RawURLEncoding.EncodeToString(made.ID))
+	if err != nil {
+		return Proven{}, err
+	}
+	if _, _, err := v.s.store.IdentityBy(ctx, lookup); !errors.Is(err, sqldb.ErrNotFound) {
+		if err == nil { // WebAuthn §7.1 step 26
+			err = problem.New(problem.IdentityInUse, "this passkey is registered already; sign in with it")
+		}
+		return Proven{}, err
+	}
+	return v.proven(made, ch.UserHandle, made.UserVerified)
+}
+
+func (v passkeyVerifier) signIn(ctx context.Context, p *module.Principal, answer []byte) (Proven, error) {
+	a, err := passkey.ParseSignIn(answer)
+	if err != nil {
+		return Proven{}, passkeyRefusal(err)
+	}
+	ch, err := v.take(ctx, p, a.ChallengeID())
+	if err != nil {
+		return Proven{}, err
+	}
+	lookup, err := v.s.lookup(issuerPasskey, base64.RawURLEncoding.EncodeToString(a.CredentialID()))
+	if err != nil {
+		return Proven{}, err
+	}
+	i, _, err := v.s.store.IdentityBy(ctx, lookup)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return Proven{}, problem.New(problem.CredentialInvalid, "there is no such passkey").With("reason", string(passkey.Unknown))
+	}
+	if err != nil {
+		return Proven{}, err
+	}
+	profile, err := v.s.profile(ctx, i)
+	if err != nil {
+		return Proven{}, err
+	}
+	var stored passkeySecret
+	if err := json.Unmarshal(profile.Secret, &stored); err != nil {
+		return Proven{}, err
+	}
+	proof, err := v.s.passkeys.FinishSignIn(ch, a, stored.Credential, stored.Handle, v.s.now())
+	if err != nil {
+		return Proven{}, passkeyRefusal(err)
+	}
+	if proof.CloneWarning {
+		v.s.tell(ctx, SecurityEvent{Kind: SecurityCloned, User: i.UserID, Session: p.SessionID, Installation: p.InstallationID, Provider: providerPasskey, At: v.s.now()})
+	}
+	return v.proven(proof.Credential, stored.Handle, proof.UserVerified)
+}
+
+func (v passkeyVerifier) proven(c passkey.Credential, handle []byte, verified bool) (Proven, error) {
+	secret, err := json.Marshal(passkeySecret{Credential: c, Handle: bytes.Clone(handle)})
+	methods := "swk"
+	if verified {
+		methods = "swk user"
+	}
+	return Proven{Provider: providerPasskey, Methods: methods, Profile: Profile{
+		Issuer: issuerPasskey, Subject: base64.RawURLEncoding.EncodeToString(c.ID), Secret: secret,
+	}}, err
+}
+
+// take removes the challenge that is answered: it is good once.
+func (v passkeyVerifier) take(ctx context.Context, p *module.Principal, challenge string) (ch passkey.Challenge, err error) {
+	gone := problem.New(problem.CredentialInvalid, "the challenge is not one of this installation, too old, or was answered before").With("reason", "challenge")
+	id, err := v.s.blind("passkey\x00" + challenge + "\x00" + p.InstallationID)
+	if err != nil {
+		return ch, err
+	}
+	stored, err := v.s.store.Challenge(ctx, id)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return ch, gone
+	}
+	if err != nil {
+		return ch, err
+	}
+	done, err := v.s.store.Apply(ctx, Change{Take: &stored})
+	if err != nil {
+		return ch, err
+	}
+	if !done {
+		return ch, gone
+	}
+	return ch, json.Unmarshal(stored.State, &ch)
+}
+
+func passkeyRefusal(err error) error {
+	if reason := passkey.ReasonOf(err); reason != "" {
+		return problem.New(problem.CredentialInvalid, "%s", err.Error()).With("reason", string(reason))
+	}
+	return err
+}
+
+// associationHandlers serve what apps and browsers need to use the passkeys.
+func (s *Service) associationHandlers() []module.Handler {
+	if s.passkeys == nil {
+		return nil
+	}
+	var all []module.Handler
+	for _, a := range s.passkeys.Associations() {
+		all = append(all, module.Handler{Match: "GET " + a.Path, Auth: module.AuthNone, Doc: documentDoc(a.Path, "get-"+a.Path[len("/.well-known/"):], "Which apps and origins may use the passkeys"),
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				answerJSON(w, http.StatusOK, "public, max-age=3600", json.RawMessage(a.Body))
+			})})
+	}
+	return all
+}

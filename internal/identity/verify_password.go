@@ -1,0 +1,125 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"landline/internal/identity/emailcode"
+	"landline/internal/identity/password"
+	"landline/internal/limit"
+	"landline/internal/module"
+	"landline/internal/problem"
+	"landline/internal/sqldb"
+)
+
+func id64(n int64) string { return strconv.FormatInt(n, 10) }
+
+// Bounds of guessing. Installations on which the address was proved are not
+// counted among strangers, so that nobody can lock the owner out.
+var (
+	guessesPair      = limit.Rate{Limit: 10, Window: 15 * time.Minute, Burst: 10}
+	guessesStrangers = limit.Rate{Limit: 30, Window: time.Hour, Burst: 30}
+)
+
+// passwordVerifier proves an address by the password that was set for it.
+type passwordVerifier struct{ s *Service }
+
+func (v passwordVerifier) verify(ctx context.Context, p *module.Principal, c CredentialWire) (Proven, error) {
+	address, err := emailcode.ParseAddress(c.Email)
+	switch {
+	case err != nil:
+		return Proven{}, invalid("email", err.Error())
+	case c.Password == "":
+		return Proven{}, invalid("password", "is needed")
+	}
+	if err := v.mayGuess(ctx, p, address.Key); err != nil {
+		return Proven{}, err
+	}
+	lookup, err := v.s.lookup(issuerEmail, address.Key)
+	if err != nil {
+		return Proven{}, err
+	}
+	refused := problem.New(problem.CredentialInvalid, "address and password do not fit together")
+	i, owner, err := v.s.store.IdentityBy(ctx, lookup)
+	if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+		return Proven{}, err
+	}
+	known := err == nil
+	profile := Profile{}
+	if known {
+		if profile, err = v.s.profile(ctx, i); err != nil {
+			return Proven{}, err
+		}
+	}
+	if !known || len(profile.Secret) == 0 || owner.State == UserDeleted {
+		if err := v.s.passwords.VerifyNone(ctx, c.Password); err != nil { // the same time as for somebody
+			return Proven{}, err
+		}
+		return Proven{}, refused
+	}
+	ok, rehash, err := v.s.passwords.Verify(ctx, c.Password, string(profile.Secret))
+	if err != nil {
+		return Proven{}, err
+	}
+	if !ok {
+		return Proven{}, refused
+	}
+	profile.Refresh = ""
+	if rehash {
+		text, err := v.s.passwords.Hash(ctx, c.Password)
+		if err != nil {
+			return Proven{}, err
+		}
+		profile.Secret = []byte(text)
+	}
+	return Proven{Provider: providerEmail, EmailVerified: i.EmailVerified, Methods: passwordMethod, Profile: profile}, nil
+}
+
+// mayGuess bounds guesses by address and installation, and by address over all
+// installations that the address was never proved on.
+func (v passwordVerifier) mayGuess(ctx context.Context, p *module.Principal, address string) error {
+	e, err := emailVerifier{v.s}.read(ctx, address, p.InstallationID)
+	if err != nil {
+		return err
+	}
+	checks := []limit.Check{{Policy: v.s.guessPair, Key: e.pair.ID, Shared: true}}
+	if !e.p.Known {
+		checks = append(checks, limit.Check{Policy: v.s.guessStrangers, Key: e.strangers.ID, Shared: true})
+	}
+	states := make([]limit.State, len(checks))
+	if v.s.limits.Take(ctx, checks, states) {
+		return nil
+	}
+	wait := time.Second
+	for _, s := range states {
+		wait = max(wait, s.Wait)
+	}
+	return problem.New(problem.RateLimited, "too many tries; wait, or sign in with a code sent to the address").After(wait)
+}
+
+// SignUp proves the address with a code, sets the password for it, and signs in
+// like SignIn. It also is the way to set a new password.
+func (s *Service) SignUp(ctx context.Context, p *module.Principal, c CredentialWire) (SignedIn, error) {
+	if s.passwords == nil {
+		return SignedIn{}, invalid("password", "is not offered by this server")
+	}
+	if err := s.passwordRules.Check(ctx, c.Password, c.Email, c.Name); err != nil {
+		var weak *password.WeakError
+		if errors.As(err, &weak) {
+			return SignedIn{}, invalid("password", weak.Detail)
+		}
+		return SignedIn{}, err
+	}
+	proven, err := emailVerifier{s}.verify(ctx, p, c)
+	if err != nil {
+		return SignedIn{}, err
+	}
+	text, err := s.passwords.Hash(ctx, c.Password)
+	if err != nil {
+		return SignedIn{}, err
+	}
+	proven.Profile.Secret, proven.Profile.Name = []byte(text), c.Name
+	return s.SignIn(ctx, p, proven, false)
+}
