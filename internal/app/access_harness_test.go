@@ -27,8 +27,14 @@ import (
 	"landline/internal/module"
 )
 
-// accessConfig is a server with nothing but what is built in.
-const accessConfig = "app: {id: com.example.app, public_url: \"https://api.example.com\"}\n"
+// accessConfig is a server with all that is built in turned on.
+const accessConfig = `
+app: {id: com.example.app, public_url: "https://api.example.com"}
+identity:
+  email_code: {on: true}
+  password: {on: true}
+  passkey: {rp_id: example.com, apple_apps: [ABCDE12345.com.example.app]}
+`
 
 // purposeAccess is the purpose of the keys that sign access tokens.
 const purposeAccess = "identity.access-token"

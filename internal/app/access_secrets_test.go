@@ -108,6 +108,20 @@ func TestSecretsGoNowhere(t *testing.T) {
 	}
 	send("POST /admin/v1/users/search", `{"email":"`+c.make("address of a person looked for")+`@example.com"}`, bearer(h.operators[module.Support])...)
 	send("POST /admin/v1/users/search", `{"issuer":"https://issuer.example","subject":"`+c.make("subject of a person looked for")+`"}`, bearer(h.operators[module.Support])...)
+	for _, who := range []someone{h.launch(), h.account()} { // what people prove themselves with, right in form and wrong
+		address, password := c.make("address of a person")+"@example.com", c.make("password of a person")
+		filled := strings.NewReplacer("ADDRESS", address, "PASSWORD", password)
+		for path, body := range map[string]string{
+			"POST /v1/auth/email-code": `{"email":"ADDRESS"}`,
+			"POST /v1/auth/sign-in":    `{"provider":"email_code","email":"ADDRESS","code":"12345678"}`,
+			"POST /v1/auth/link":       `{"provider":"password","email":"ADDRESS","password":"PASSWORD"}`,
+			"POST /v1/auth/sign-up":    `{"email":"ADDRESS","code":"12345678","password":"PASSWORD"}`,
+			"POST /v1/installations":   `{"installation_id":"` + who.installation + `","installation_secret":"PASSWORD"}`,
+		} {
+			send(path, filled.Replace(body), append(bearer(who.access), "Idempotency-Key", c.make("key"))...)
+		}
+		send("POST /v1/auth/sign-in", filled.Replace(`{"provider":"password","email":"ADDRESS","password":"PASSWORD"}`), bearer(who.access)...)
+	}
 	send("POST /v1/panics?token="+c.make("query of a panic"), `{"password":"`+c.make("body of a panic")+`"}`, "Cookie", c.make("cookie of a panic"), "Idempotency-Key", c.make("key of a panic"))
 	c.issued[user.access[strings.LastIndexByte(user.access, '.')+1:]] = "signature of an access token that was used"
 	c.issued[user.refresh[strings.LastIndexByte(user.refresh, '.')+1:]] = "MAC of a refresh token that was issued"
