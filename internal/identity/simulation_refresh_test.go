@@ -421,7 +421,7 @@ func TestSimulatedRefreshes(t *testing.T) {
 		if postgres := t.Name() == "TestSimulatedRefreshes/postgres"; postgres {
 			run(t, true, 1, 300)
 		} else {
-			run(t, false, simCount(1, 10), simCount(1500, 10_500))
+			run(t, false, simCount(1, 10), simCount(1000, 10_500))
 		}
 	})
 }

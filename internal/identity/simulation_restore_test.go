@@ -174,7 +174,7 @@ func TestSimulatedReplays(t *testing.T) {
 			t.Errorf("%s had a second effect: %s", what, detail)
 		}
 	}
-	for i := range simCount(10, 300) {
+	for i := range simCount(4, 300) {
 		key := func(what string) string { return fmt.Sprintf("%s-number-%d", what, i) }
 		launch := func(what string) simAnswer {
 			return s.call(http.MethodPost, registerPath, "", map[string]any{}, "Idempotency-Key", "first-launch-"+key(what))
