@@ -35,10 +35,10 @@
 //
 // What it does not:
 //
-//   - A request that the network holds back for longer than the grace window
-//     (30 s) after the client has already got and stored the answer to a repeat of
-//     it cannot be told from a thief's, and costs the session when the client next
-//     refreshes. The installation's credential then opens a new session for the
-//     same anonymous user.
+//   - A request that arrives once more later than the grace window (30 s) after
+//     the token was first exchanged, when the client has already got and stored the
+//     answer to a repeat of it, cannot be told from a thief's, and costs the session
+//     when the client next refreshes. The installation's credential then opens a
+//     new session for the same anonymous user.
 //   - It does not limit the rate of calls; the gateway does, by feature.
 package identity

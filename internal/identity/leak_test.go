@@ -41,7 +41,21 @@ func TestNothingUsableIsStoredOrLogged(t *testing.T) {
 		f.bearer(secrets["access token"] + "x")
 		f.token("v1.broken" + secrets["third refresh token"])
 
+		// A person's address and subject are stored sealed alone, and logged never.
+		one, two := f.phone("leak-one"), f.phone("leak-two")
+		one.signIn("canarysubject canary.person@example.com", "n1")
+		two.take(f.post("/v1/auth/sign-in", map[string]any{"provider": "other", "code": "othersubject Canary.Person@example.com", "nonce": "n2"}, two.bearer()...))
+		secrets["pending link"] = two.last.str("pending_link")
+		one.signIn("canarysubject canary.person@example.com", "n3")
+		f.admin("/users/search", map[string]any{"email": "canary.person@example.com"})
+		personal := []string{"canarysubject", "othersubject", "anary.person", "anary.Person"}
+
 		stored := dump(t, f.db)
+		for _, p := range personal {
+			if strings.Contains(stored, p) || strings.Contains(stored, hex.EncodeToString([]byte(p))) || strings.Contains(f.logs.String(), p) {
+				t.Errorf("%s is in the database or the log", p)
+			}
+		}
 		for name, s := range secrets {
 			if s == "" {
 				t.Fatalf("there is no %s", name)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"landline/internal/module"
@@ -117,6 +118,16 @@ func (s *Service) finishMerge(ctx context.Context, from string) error {
 			return err
 		}
 	}
+}
+
+// formerlyHere lists, for a new session, who became part of user on the
+// installation: after a sign-out the app may still hold writes made as them (L11).
+func (s *Service) formerlyHere(ctx context.Context, user, installation string) (string, error) {
+	all, err := list(ctx, s.db, "MergedHere", func(r row) (from string, err error) {
+		err = r.Scan(&from)
+		return from, err
+	}, user, installation, maxFormerly)
+	return strings.Join(all, " "), err
 }
 
 // finalUser follows merges to the user who is. Accounts are not merged, so the

@@ -163,6 +163,9 @@ WHERE from_user = $6;
 SELECT from_user, into_user, id, installation_id, state, records, conflicts, deduped, created_at, finished_at
 FROM user_merge WHERE from_user = $1;
 
+-- name: MergedHere
+SELECT from_user FROM user_merge WHERE into_user = $1 AND installation_id = $2 ORDER BY created_at DESC, id DESC LIMIT $3;
+
 -- name: MergesInto
 SELECT from_user, into_user, id, installation_id, state, records, conflicts, deduped, created_at, finished_at
 FROM user_merge WHERE into_user = $1 ORDER BY created_at DESC, id LIMIT $2;

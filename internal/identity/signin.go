@@ -332,7 +332,11 @@ func (s *Service) planMerge(ctx context.Context, a *attempt) error {
 	} else {
 		a.out.Session = proofOf(a.current.Session, a)
 		a.out.Session.UserID = a.owner.ID
-		a.out.Session.Formerly = withFormer(a.current.Session.Formerly, from.ID)
+		formerly, err := s.formerlyHere(ctx, a.owner.ID, a.p.InstallationID)
+		if err != nil {
+			return err
+		}
+		a.out.Session.Formerly = withFormer(formerly, from.ID)
 		a.change.Reassign = &Reassign{Before: from.ID, After: a.out.Session}
 	}
 	a.change.Audit = append(a.change.Audit, userEntry(ctx, a.owner.ID, "user.merge", from.ID, a.proven.Provider, map[string]string{"into": a.owner.ID, "merge": m.ID}))
@@ -372,6 +376,9 @@ func (s *Service) planBeside(ctx context.Context, a *attempt) error {
 	}
 	session, err := s.beginSession(u, a.line.Installation, a.current.Session.ClientID, a.proven.Methods, a.now)
 	if err != nil {
+		return err
+	}
+	if session.Formerly, err = s.formerlyHere(ctx, u.ID, a.p.InstallationID); err != nil {
 		return err
 	}
 	a.out.Session, a.change.Session = session, &session
