@@ -274,7 +274,7 @@ func (s *Service) attach(ctx context.Context, r Registration, line Line) (Regist
 	result := "attached"
 	for _, e := range c.End {
 		result = "reinstalled"
-		s.revocations.announce(ctx, Revocation{SessionID: e.SessionID, Reason: e.Reason, At: e.At})
+		s.revocations.announce(ctx, Revocation(e))
 		s.metrics.endings.WithLabelValues(string(e.Reason)).Inc()
 	}
 	s.metrics.registrations.WithLabelValues(result).Inc()

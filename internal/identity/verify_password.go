@@ -80,7 +80,7 @@ func (v passwordVerifier) verify(ctx context.Context, p *module.Principal, c Cre
 // mayGuess bounds guesses by address and installation, and by address over all
 // installations that the address was never proved on.
 func (v passwordVerifier) mayGuess(ctx context.Context, p *module.Principal, address string) error {
-	e, err := emailVerifier{v.s}.read(ctx, address, p.InstallationID)
+	e, err := emailVerifier(v).read(ctx, address, p.InstallationID)
 	if err != nil {
 		return err
 	}

@@ -50,8 +50,8 @@ const (
 	APIKeyInvalid             Code = "api_key_invalid"
 	InstallationProofInvalid  Code = "installation_proof_invalid"
 	ReauthenticationRequired  Code = "insufficient_user_authentication"
-	CredentialInvalid         Code = "credential_invalid"
-	CredentialUsed            Code = "credential_used"
+	CredentialInvalid         Code = "credential_invalid" // #nosec G101 -- names of errors
+	CredentialUsed            Code = "credential_used"    // #nosec G101 -- names of errors
 	AccountLocked             Code = "account_locked"
 	WorkRequired              Code = "proof_of_work_required"
 	DeviceProofInvalid        Code = "device_proof_invalid"

@@ -204,8 +204,8 @@ func TestDamagedDatabase(t *testing.T) {
 	}
 	damage(t, main, 0, 4096)
 	refused, err := tryNode(t, file, data)
-	if err == nil || refused.exit != 65 || !strings.Contains(refused.logs.String(), "landline db restore FILE") || !strings.Contains(refused.logs.String(), filepath.Join(data, "backups")) {
-		t.Errorf("serve on a damaged database: %v, exit %d: %s", err, refused.exit, refused.logs)
+	if err == nil || refused.Exit() != 65 || !strings.Contains(refused.logs.String(), "landline db restore FILE") || !strings.Contains(refused.logs.String(), filepath.Join(data, "backups")) {
+		t.Errorf("serve on a damaged database: %v, exit %d: %s", err, refused.Exit(), refused.logs)
 	}
 	broken := filepath.Join(t.TempDir(), "broken.db")
 	raw, err := os.ReadFile(copied)
@@ -244,8 +244,8 @@ func TestDamagedDatabase(t *testing.T) {
 	}
 	n.stop()
 	interrupted := writeFile(t, filepath.Join(data, "restoring"), "")
-	if refused, err = tryNode(t, file, data); err == nil || refused.exit != 65 || !strings.Contains(refused.logs.String(), "interrupted") {
-		t.Errorf("serve in the middle of a restore: %v, exit %d: %s", err, refused.exit, refused.logs)
+	if refused, err = tryNode(t, file, data); err == nil || refused.Exit() != 65 || !strings.Contains(refused.logs.String(), "interrupted") {
+		t.Errorf("serve in the middle of a restore: %v, exit %d: %s", err, refused.Exit(), refused.logs)
 	}
 	if _, stderr, exit := run(t, nil, append([]string{"db", "restore", copied, "--open-window-anyway"}, where...)...); exit != 0 {
 		t.Fatalf("repeat an interrupted restore: exit %d: %s", exit, stderr)
