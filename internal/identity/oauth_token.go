@@ -178,7 +178,7 @@ func (s *Service) grantCode(ctx context.Context, by caller, ch Challenge, c code
 		return out, nil, err
 	}
 	ch.ExpiresAt = now.Add(replayKeep)
-	change := Change{Challenges: []Challenge{ch}, Installation: &i, Session: &session,
+	change := Change{Active: u.ID, Challenges: []Challenge{ch}, Installation: &i, Session: &session,
 		Audit: []audit.Entry{userEntry(ctx, u.ID, "session.create", session.ID, "oauth client "+by.ID, map[string]string{"client": by.ID, "scope": c.Scope})}}
 	if change.End, err = s.surplus(ctx, u.ID, by.ID, now); err != nil {
 		return out, nil, err
