@@ -39,6 +39,9 @@ func authenticateStage(o *Options, rt *Route) Stage {
 	inProcess := rt.Upstream == ""
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			if rt.Auth == module.AuthOwn {
+				return next(x, w, r)
+			}
 			if x.Principal == nil { // the limit stage may have asked already
 				p, err := authenticate(o, r)
 				if err != nil {
@@ -73,6 +76,14 @@ func authoriseStage(o *Options, rt *Route) Stage {
 	}
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			if rt.Auth == module.AuthOwn {
+				return next(x, w, r)
+			}
+			if x.Principal != nil { // on public routes too: an upstream would be told who the user is
+				if err := (module.Demand{}).Check(x.Principal, time.Time{}); err != nil {
+					return err
+				}
+			}
 			if rt.Auth == module.AuthAccount && (x.Principal == nil || x.Principal.Anonymous) {
 				return problem.New(problem.AccountRequired, "this needs a signed-in account; the user is anonymous")
 			}

@@ -7,16 +7,21 @@ import (
 	"time"
 
 	"landline/internal/config"
+	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/problem"
 )
 
-// account says that the token "Bearer account" is an account's, "Bearer good" an anonymous user's.
+// account says that the token "Bearer account" is an account's, "Bearer good" an
+// anonymous user's, and "Bearer limited" one that an account gave to an OAuth client.
 type account struct{ fakeAuth }
 
 func (a account) Authenticate(r *http.Request) (*module.Principal, error) {
 	if r.Header.Get("Authorization") == "Bearer account" {
 		return &module.Principal{UserID: "usr_2", InstallationID: "ins_2", Formerly: []string{"usr_0"}, AuthTime: time.Now(), Device: module.DeviceApp}, nil
+	}
+	if r.Header.Get("Authorization") == "Bearer limited" {
+		return &module.Principal{UserID: "usr_3", InstallationID: "ins_3", Scopes: []string{"openid"}}, nil
 	}
 	p, err := a.fakeAuth.Authenticate(r)
 	if p != nil {
@@ -55,6 +60,9 @@ func TestWhoMayCall(t *testing.T) {
 		{"anonymous", "", 401, problem.TokenMissing},
 		{"anonymous", "Authorization: Bearer good", 200, ""},
 		{"anonymous", "Authorization: Bearer account", 200, ""},
+		{"none", "Authorization: Bearer limited", 403, problem.InsufficientScope},
+		{"anonymous", "Authorization: Bearer limited", 403, problem.InsufficientScope},
+		{"account", "Authorization: Bearer limited", 403, problem.InsufficientScope},
 		{"account", "", 401, problem.TokenMissing},
 		{"account", "Authorization: Bearer good", 403, problem.AccountRequired},
 		{"account", "Authorization: Bearer account", 200, ""},
@@ -116,5 +124,29 @@ func TestModuleHandlersSeeTheCaller(t *testing.T) {
 	}
 	if res, _ := h.get("/who"); res.Header.Get("X-User") != "" || res.Header.Get("X-Version") != "" {
 		t.Errorf("a stranger is %v", res.Header)
+	}
+}
+
+// TestAHandlerMayJudgeAuthorizationItself: OAuth clients authenticate with Basic.
+func TestAHandlerMayJudgeAuthorizationItself(t *testing.T) {
+	seen := make(chan string, 1)
+	m := &module.Module{Features: []module.Feature{{Name: "tokens", Owner: "landline",
+		Limits: []module.Limit{{Key: "installation", Rate: limit.Rate{Limit: 100, Window: time.Minute}, Alone: true}},
+		Handlers: []module.Handler{{Match: "POST /oauth/token", Auth: module.AuthOwn, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if module.PrincipalFrom(r.Context()) != nil {
+				t.Error("the gateway took the header for an access token")
+			}
+			seen <- r.Header.Get("Authorization")
+		})}}}}}
+	h := open(t, nil, m)
+	for _, value := range []string{"Basic abc", "Bearer good", "Bearer bad"} {
+		req := h.request(http.MethodPost, "/oauth/token", nil)
+		req.Header.Set("Authorization", value)
+		if res, text := h.do(req); res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %s", value, res.StatusCode, text)
+		}
+		if got := <-seen; got != value {
+			t.Errorf("the handler saw %q, want %q", got, value)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"landline/internal/limit"
+	"landline/internal/module"
 	"landline/internal/problem"
 )
 
@@ -42,7 +43,7 @@ func limitStage(o *Options, l *limit.Shared, rt *Route) (Stage, error) {
 	byAPIKey := slices.ContainsFunc(limiters, func(p limiter) bool { return p.key == "api_key" })
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
-			if byCaller && x.Principal == nil {
+			if byCaller && x.Principal == nil && rt.Auth != module.AuthOwn {
 				if p, err := authenticate(o, r); err == nil { // else the authenticate stage finds and reports the same
 					x.Principal = p
 				}

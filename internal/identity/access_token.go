@@ -108,17 +108,39 @@ type accessTokens struct {
 	lifetime time.Duration
 }
 
+// grantee is whom an access token is for, where that is not the session's own client and this app.
+type grantee struct {
+	audience string        // "" = this app
+	client   string        // "" = the session's
+	lifetime time.Duration // 0 = the configured one
+	until    time.Time     // it ends no later; zero = no such bound
+	jkt      string        // key that it is bound to; "" = none
+	actor    string        // who acts for the user (RFC 8693 §4.1); "" = nobody
+}
+
 // issue returns an access token of s and how long it is good for.
-func (a accessTokens) issue(s Session, u User, scope string, now time.Time) (string, time.Duration, error) {
-	expires := now.Add(a.lifetime)
+func (a accessTokens) issue(s Session, u User, scope string, now time.Time, to grantee) (string, time.Duration, error) {
+	if to.audience == "" {
+		to.audience = a.audience
+	}
+	if to.client == "" {
+		to.client = s.ClientID
+	}
+	if to.lifetime == 0 {
+		to.lifetime = a.lifetime
+	}
+	expires := now.Add(to.lifetime)
 	if s.ExpiresAt.Before(expires) {
 		expires = s.ExpiresAt
 	}
+	if !to.until.IsZero() && to.until.Before(expires) {
+		expires = to.until
+	}
 	p := make([]byte, 0, 512)
 	p = append(append(p, `{"iss":`...), jsonString(a.issuer)...)
-	p = append(append(p, `,"aud":`...), jsonString(a.audience)...)
+	p = append(append(p, `,"aud":`...), jsonString(to.audience)...)
 	p = append(append(p, `,"sub":`...), jsonString(u.ID)...)
-	p = append(append(p, `,"client_id":`...), jsonString(s.ClientID)...)
+	p = append(append(p, `,"client_id":`...), jsonString(to.client)...)
 	p = append(append(p, `,"sid":`...), jsonString(s.ID)...)
 	p = append(append(p, `,"iid":`...), jsonString(s.InstallationID)...)
 	p = strconv.AppendBool(append(p, `,"anon":`...), u.Kind == Anonymous)
@@ -132,6 +154,15 @@ func (a accessTokens) issue(s Session, u User, scope string, now time.Time) (str
 		p = append(p, jsonString(m)...)
 	}
 	p = append(p, ']')
+	if acr := acrOf(s.Methods); acr != "" {
+		p = append(append(p, `,"acr":`...), jsonString(acr)...)
+	}
+	if to.jkt != "" {
+		p = append(append(append(p, `,"cnf":{"jkt":`...), jsonString(to.jkt)...), '}')
+	}
+	if to.actor != "" {
+		p = append(append(append(p, `,"act":{"sub":`...), jsonString(to.actor)...), '}')
+	}
 	p = appendFormerly(p, s.Formerly)
 	if level := s.Device.at(now); level != "" {
 		p = append(append(p, `,"att":`...), jsonString(string(level))...)
@@ -204,4 +235,20 @@ func jsonString(s string) string {
 		}
 	}
 	return `"` + s + `"`
+}
+
+// audienceOf reads for whom a JWT says it is. Nothing is proven by reading.
+func audienceOf(token string) string {
+	_, rest, _ := strings.Cut(token, ".")
+	payload, _, ok := strings.Cut(rest, ".")
+	if !ok || len(token) > maxJWT {
+		return ""
+	}
+	var c struct {
+		Audience string `json:"aud"`
+	}
+	if raw, err := decode64(payload); err != nil || json.Unmarshal(raw, &c) != nil {
+		return ""
+	}
+	return c.Audience
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -330,9 +331,23 @@ func TestMetadataSaysWhatIsTrue(t *testing.T) {
 		if x.Status != 200 || x.str("issuer") != testApp.PublicURL || x.str("token_endpoint") != testApp.PublicURL+"/oauth/token" || x.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %d %s", path, x.Status, x.Raw)
 		}
-		for _, untrue := range []string{"authorization_endpoint", "introspection_endpoint", "id_token_signing_alg_values_supported", "userinfo_endpoint"} {
-			if x.Body[untrue] != nil {
-				t.Errorf("%s promises %s", path, untrue)
+		for _, endpoint := range []string{"authorization_endpoint", "introspection_endpoint", "userinfo_endpoint", "end_session_endpoint", "revocation_endpoint", "jwks_uri"} {
+			path, ok := strings.CutPrefix(x.str(endpoint), testApp.PublicURL)
+			if _, match := f.mux.Handler(httptest.NewRequest(http.MethodGet, path, nil)); !ok || match == "" {
+				if _, match := f.mux.Handler(httptest.NewRequest(http.MethodPost, path, nil)); match == "" {
+					t.Errorf("%s promises the %s %q, which does not exist", path, endpoint, x.str(endpoint))
+				}
+			}
+		}
+		// What AppAuth for iOS and Android refuses to go on without.
+		for _, needed := range []string{"issuer", "authorization_endpoint", "token_endpoint", "jwks_uri", "response_types_supported", "subject_types_supported", "id_token_signing_alg_values_supported"} {
+			if x.Body[needed] == nil {
+				t.Errorf("%s lacks %s", path, needed)
+			}
+		}
+		for list, want := range map[string]string{"code_challenge_methods_supported": "[S256]", "response_types_supported": "[code]", "dpop_signing_alg_values_supported": "[ES256 EdDSA]"} {
+			if got := fmt.Sprint(x.Body[list]); got != want {
+				t.Errorf("%s is %s, want %s", list, got, want)
 			}
 		}
 	}

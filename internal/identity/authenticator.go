@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ type authenticator struct {
 	deny    *denySet
 	clock   clock.Clock
 	metrics *metrics
+	proofs  *proofs
 
 	verified *bounded[[sha256.Size]byte, *verifiedToken]
 	seed     maphash.Seed
@@ -42,6 +44,7 @@ type authenticator struct {
 type verifiedToken struct {
 	principal module.Principal
 	kid       string
+	jkt       string // key that it is bound to
 	expires   int64
 }
 
@@ -51,6 +54,8 @@ type upstreamToken struct {
 	token     string
 	user      string
 	formerly  string // the newest of them
+	scope     string
+	client    string
 	anonymous bool
 	expires   int64
 }
@@ -61,9 +66,9 @@ const (
 	maxUpstreamCache = 100_000
 )
 
-func newAuthenticator(access accessTokens, deny *denySet, clk clock.Clock, m *metrics, tokens int) *authenticator {
+func newAuthenticator(access accessTokens, deny *denySet, proofs *proofs, clk clock.Clock, m *metrics, tokens int) *authenticator {
 	return &authenticator{
-		access: access, keys: access.keys, deny: deny, clock: clk, metrics: m, seed: maphash.MakeSeed(),
+		access: access, keys: access.keys, deny: deny, clock: clk, metrics: m, proofs: proofs, seed: maphash.MakeSeed(),
 		verified: newBounded[[sha256.Size]byte, *verifiedToken](tokens),
 		upstream: newBounded[upstreamKey, *upstreamToken](maxUpstreamCache),
 	}
@@ -76,23 +81,21 @@ func (a *authenticator) Authenticate(r *http.Request) (*module.Principal, error)
 	if len(values) == 0 {
 		return nil, nil
 	}
-	p, err := a.authenticate(values)
+	p, err := a.authenticate(r, values)
 	if err != nil {
-		return nil, err
+		return nil, a.challenged(values[0], err)
 	}
 	return p, nil
 }
 
-func (a *authenticator) authenticate(values []string) (*module.Principal, error) {
+func (a *authenticator) authenticate(r *http.Request, values []string) (*module.Principal, error) {
 	if len(values) > 1 {
 		return nil, a.malformed("send one Authorization header")
 	}
 	scheme, token, ok := strings.Cut(values[0], " ")
 	switch {
-	case strings.EqualFold(scheme, "DPoP"):
-		return nil, a.malformed("sender-constrained tokens are not issued yet; send the token as Authorization: Bearer")
-	case !ok || !strings.EqualFold(scheme, "Bearer") || token == "":
-		return nil, a.malformed("send Authorization: Bearer and the access token")
+	case !ok || !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP") || token == "":
+		return nil, a.malformed("send Authorization: Bearer and the access token, or DPoP for one that is bound to a key")
 	case len(token) > maxJWT:
 		return nil, a.malformed("the access token has more than 8192 bytes")
 	}
@@ -107,9 +110,9 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 			a.metrics.invalid.Inc()
 			return nil, problem.New(problem.TokenInvalid, "the access token is not accepted: %s", err.Error()).With("recoverable", recoverRefresh)
 		}
-		v = &verifiedToken{kid: kid, expires: c.Expires, principal: module.Principal{
+		v = &verifiedToken{kid: kid, jkt: c.Confirm.KeyThumbprint, expires: c.Expires, principal: module.Principal{
 			UserID: c.Subject, InstallationID: c.Installation, SessionID: c.Session, ClientID: c.Client, Anonymous: c.Anonymous,
-			AuthTime: time.Unix(c.AuthTime, 0).UTC(), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly, Device: c.Device,
+			AuthTime: time.Unix(c.AuthTime, 0).UTC(), Methods: c.Methods, ACR: c.ACR, Scopes: limitedTo(c.Scope), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly, Device: c.Device,
 		}}
 	}
 	if err := a.denied(&v.principal); err != nil {
@@ -119,6 +122,11 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 		a.metrics.expired.Inc()
 		return nil, problem.New(problem.TokenExpired, "").With("recoverable", recoverRefresh)
 	}
+	if v.jkt != "" || len(scheme) != len("Bearer") {
+		if err := a.bound(r, scheme, token, v.jkt); err != nil {
+			return nil, err
+		}
+	}
 	if hit {
 		a.metrics.cached.Inc()
 	} else {
@@ -126,6 +134,15 @@ func (a *authenticator) authenticate(values []string) (*module.Principal, error)
 		a.verified.set(hash, sum, v, func(o *verifiedToken) bool { return expired(o.expires, now) })
 	}
 	return &v.principal, nil
+}
+
+// limitedTo is what a token is good for, nil for all of the app's API.
+func limitedTo(scope string) []string {
+	all := strings.Fields(scope)
+	if slices.Contains(all, module.AllScope) {
+		return nil
+	}
+	return append([]string{}, all...)
 }
 
 // denied is the refusal of a token that verifies although its session or user is no more.
@@ -166,11 +183,14 @@ func former(p *module.Principal) string {
 	return p.Formerly[0]
 }
 
+func scopeOf(p *module.Principal) string { return strings.Join(p.Scopes, " ") }
+
 var errNoPrincipal = errors.New("identity: an upstream token needs a principal")
 
 // UpstreamToken is module.Authenticator.UpstreamToken. The token is a JWT of
 // type landline-identity+jwt with iss, aud (the upstream's name), sub, sid, iid,
-// anon, iat, exp and jti, and was where users were merged into sub. It is good for 20 to 60 seconds.
+// anon, iat, exp and jti, was where users were merged into sub, and scope and
+// client_id where the access token is good for less than all of the API. It is good for 20 to 60 seconds.
 func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (string, error) {
 	if p == nil {
 		return "", errNoPrincipal
@@ -181,11 +201,11 @@ func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (str
 	t, ok := a.upstream.get(hash, key)
 	if left := int64(0); ok {
 		left = t.expires - now.Unix()
-		if left > upstreamRenew && left <= upstreamLifetime && t.user == p.UserID && t.anonymous == p.Anonymous && t.formerly == former(p) {
+		if left > upstreamRenew && left <= upstreamLifetime && t.user == p.UserID && t.anonymous == p.Anonymous && t.formerly == former(p) && t.scope == scopeOf(p) && t.client == p.ClientID {
 			return t.token, nil
 		}
 	}
-	t = &upstreamToken{user: p.UserID, formerly: former(p), anonymous: p.Anonymous, expires: now.Unix() + upstreamLifetime}
+	t = &upstreamToken{user: p.UserID, formerly: former(p), scope: scopeOf(p), client: p.ClientID, anonymous: p.Anonymous, expires: now.Unix() + upstreamLifetime}
 	b := make([]byte, 0, 384)
 	b = append(append(b, `{"iss":`...), jsonString(a.access.issuer)...)
 	b = append(append(b, `,"aud":`...), jsonString(upstream)...)
@@ -193,6 +213,10 @@ func (a *authenticator) UpstreamToken(p *module.Principal, upstream string) (str
 	b = append(append(b, `,"sid":`...), jsonString(p.SessionID)...)
 	b = append(append(b, `,"iid":`...), jsonString(p.InstallationID)...)
 	b = strconv.AppendBool(append(b, `,"anon":`...), p.Anonymous)
+	if p.Scopes != nil {
+		b = append(append(b, `,"scope":`...), jsonString(t.scope)...)
+		b = append(append(b, `,"client_id":`...), jsonString(t.client)...)
+	}
 	b = appendFormerly(b, strings.Join(p.Formerly, " "))
 	b = append(append(b, `,"jti":"`...), rand.Text()...)
 	b = strconv.AppendInt(append(b, `","iat":`...), now.Unix(), 10)

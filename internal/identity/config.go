@@ -17,7 +17,8 @@ type Config struct {
 	AccessTokenLifetime config.Duration         `yaml:"access_token_lifetime" doc:"How long an access token is good for, 15m to 60m. Revocation reaches every node within a second whatever this is; the lifetime bounds how often apps refresh."`
 	Refresh             RefreshConfig           `yaml:"refresh" doc:"How long sessions last."`
 	BootstrapKeyKeep    config.Duration         `yaml:"bootstrap_key_keep" doc:"How long a repeated first launch with the same Idempotency-Key gets the same installation, 1h to 30d. For that long the key opens it."`
-	Clients             map[string]ClientConfig `yaml:"clients" doc:"Further public OAuth clients beside app.id, by client id: builds that name themselves in Landline-Client (app=…) get sessions that only they can refresh."`
+	Clients             map[string]ClientConfig `yaml:"clients" doc:"OAuth clients beside app.id, by client id. Builds that name themselves in Landline-Client (app=…) get sessions that only they can refresh; with redirect_uris they can use /oauth/authorize. An entry named as app.id gives those to the app itself."`
+	Scopes              map[string]ScopeConfig  `yaml:"scopes" doc:"Scopes of the app's own, as the consent page explains them."`
 	AuditInstallations  bool                    `yaml:"audit_installations" doc:"Write an audit entry for each new installation. Audit entries are made one after the other across all nodes; turn it off where thousands of installations come in a second."`
 	Merge               MergeConfig             `yaml:"merge" doc:"What happens when an anonymous user signs in to an account that is there already."`
 	Providers           provider.Config         `yaml:"providers" doc:"Whom people can sign in with: Apple, Google, OpenID Connect issuers, token authorities of your own. See docs/reference/sign-in-providers.md."`
@@ -68,11 +69,6 @@ type DeletionConfig struct {
 	Grace config.Duration `yaml:"grace" doc:"How long after a deletion its user can undo it by signing in, 0s to 30d. The sessions end at once in any case; an anonymous user's data goes at once."`
 }
 
-// ClientConfig is one public OAuth client.
-type ClientConfig struct {
-	Name string `yaml:"name" doc:"Name for people." example:"Flights for the web"`
-}
-
 func defaultConfig() Config {
 	return Config{
 		AccessTokenLifetime: config.Duration(15 * time.Minute),
@@ -91,6 +87,7 @@ func defaultConfig() Config {
 		Merge:              MergeConfig{Policies: map[string]module.MergePolicy{}},
 		BootstrapKeyKeep:   config.Duration(7 * 24 * time.Hour),
 		Clients:            map[string]ClientConfig{},
+		Scopes:             map[string]ScopeConfig{},
 		AuditInstallations: true,
 		VerifiedTokens:     100_000,
 	}
@@ -125,9 +122,15 @@ func (c *Config) Check(v *config.Validator) {
 			v.At("merge", "policies", name).Fault("write account_wins, newest, union, sum_ops or rename", "%q is no policy", string(p))
 		}
 	}
-	for name := range c.Clients {
+	for name, one := range c.Clients {
 		if !validClientID(name) {
 			v.At("clients", name).Fault("write for example com.example.flights.web", "a client id has 1 to 255 characters of A-Z a-z 0-9 . _ -")
+		}
+		one.check(v.At("clients", name), c)
+	}
+	for name := range c.Scopes {
+		if !validScope(name) {
+			v.At("scopes", name).Fault("write for example flights.read", "a scope has 1 to 64 characters of A-Z a-z 0-9 . _ : - /")
 		}
 	}
 }

@@ -33,3 +33,53 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestClientsAreChecked(t *testing.T) {
+	t.Setenv("SECRET", "0123456789abcdef0123456789abcdef")
+	t.Setenv("SHORT", "secret")
+	load := func(yaml string) (Config, error) {
+		c := defaultConfig()
+		err := config.LoadBytes("landline.yaml", []byte("identity: {clients: {web: {"+yaml+"}}}"), []config.Section{{Key: "identity", Ptr: &c, Doc: "…"}}, config.SystemEnv())
+		return c, err
+	}
+	for _, good := range []string{
+		`name: Web`,
+		`redirect_uris: ["https://a.example/cb?x=1", "com.example.app:/cb", "http://127.0.0.1/cb", "http://[::1]:80/", "http://127.0.0.1"]`,
+		`kind: third_party, scopes: [openid, flights.read, "urn:x:y"]`,
+		`client_secret: "${SECRET}", id_token_alg: ES256, dpop: true`,
+		`access_token_lifetime: 15m, session_lifetime: 30d`,
+		`public_keys: ['{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0","kid":"k","alg":"ES256"}']`,
+	} {
+		if c, err := load(good); err != nil {
+			t.Errorf("%s: %v", good, err)
+		} else if all := newClients(testApp, c); all["web"] == nil || all[testApp.ID] == nil {
+			t.Errorf("%s: %v", good, all)
+		}
+	}
+	for bad, want := range map[string]string{
+		`kind: second_party`:                                                "clients.web.kind",
+		`redirect_uris: ["http://a.example/cb"]`:                            "plain http",
+		`redirect_uris: ["http://localhost/cb"]`:                            "plain http",
+		`redirect_uris: ["https://a.example/cb#x"]`:                         "fragment",
+		`redirect_uris: ["https://*.example/cb"]`:                           "character",
+		`redirect_uris: ["https://u@a.example/cb"]`:                         "user name",
+		`redirect_uris: ["https:///cb"]`:                                    "no host",
+		`redirect_uris: ["javascript:alert(1)"]`:                            "others may have",
+		`redirect_uris: ["myapp:/cb"]`:                                      "others may have",
+		`redirect_uris: ["HTTPS://a.example"]`:                              "lower case",
+		`redirect_uris: ["/cb"]`:                                            "no scheme",
+		`redirect_uris: [""]`:                                               "empty",
+		`post_logout_redirect_uris: ["http://a.example"]`:                   "post_logout_redirect_uris",
+		`scopes: ["a b"]`:                                                   "no scope",
+		`client_secret: "${SHORT}"`:                                         "at least 32",
+		`access_token_lifetime: 5m`:                                         "clients.web.access_token_lifetime",
+		`session_lifetime: 366d`:                                            "clients.web.session_lifetime",
+		`id_token_alg: none`:                                                "id_token_alg",
+		`public_keys: [x]`:                                                  "is not a JWK",
+		`public_keys: ['{"kty":"oct","k":"AAAA","kid":"k","alg":"HS256"}']`: "not a public key",
+	} {
+		if _, err := load(bad); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}

@@ -165,7 +165,7 @@ func secretForm(s string) bool {
 // clientOf is the OAuth client that the app says it is, if it is configured, or the app's own.
 func (s *Service) clientOf(ctx context.Context) string {
 	if name := module.ClientFrom(ctx).App; name != "" {
-		if _, ok := s.config.Clients[name]; ok {
+		if c := s.clients[name]; c != nil && !c.ThirdParty && !c.Confidential() {
 			return name
 		}
 	}

@@ -30,7 +30,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		registrations: observe.Counter(reg, "landline_identity_registrations_total",
 			"Calls of POST /v1/installations that were granted, by result: created, attached, cloned (a wrong credential was shown for an id; a new installation was made), reinstalled.", "result"),
 		refreshes: observe.Counter(reg, "landline_identity_refreshes_total",
-			"Refresh tokens presented, by the rule that decided: R0 not ours, R1 ended, R2 expired, R3 rotated, R4 concurrent repeat, R5 lost answer, R6 restored backup, R7 stale duplicate, R8 reused (theft alarm), R9 wrong client, R10 storage unavailable.", "rule"),
+			"Refresh tokens presented, by the rule that decided: R0 not ours, R1 ended, R2 expired, R3 rotated, R3b bound to a key and kept, R4 concurrent repeat, R5 lost answer, R6 restored backup, R7 stale duplicate, R8 reused (theft alarm), R9 wrong client, R10 storage unavailable.", "rule"),
 		endings: observe.Counter(reg, "landline_identity_sessions_ended_total",
 			"Sessions that ended before their time, by reason.", "reason"),
 		signIns: observe.Counter(reg, "landline_identity_sign_ins_total",

@@ -21,6 +21,10 @@ import (
 // carrier in a town, so that a launch day fits into the burst.
 var newInstallations = limit.Rate{Limit: 120, Window: time.Hour, Burst: 300}
 
+// hostedPages bounds what one address can make the hosted pages store: an
+// installation per browser that begins to sign in, a row per visit of a provider.
+var hostedPages = limit.Rate{Limit: 600, Window: time.Hour, Burst: 300}
+
 // signIns bounds how often one installation may try credentials.
 var signIns = limit.Rate{Limit: 60, Window: time.Hour, Burst: 20}
 
@@ -51,6 +55,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 		return nil, err
 	}
 	s.registerJobs(d.Queue)
+	d.People.Register(module.Participant{Name: "oauth_consents", Export: consentExport(d.DB), Erase: consentErase})
 	d.People.Register(s.profileParticipant())
 	d.Webhooks.Declare(eventTypes...)
 	var stop context.CancelFunc
@@ -63,6 +68,8 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 			{Name: "device-proof", Owner: "landline", Priority: module.Critical, Routes: s.deviceRoutes,
 				Limits: []module.Limit{{Key: "installation", Rate: deviceProofs}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
+			{Name: "authorize", Owner: "landline", Priority: module.Critical, Handlers: s.hostedHandlers(), MaxBody: maxPageForm,
+				Limits: []module.Limit{{Key: "address", Rate: hostedPages}}},
 			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes, Handlers: s.lifeHandlers()},
 			{Name: "provider-notices", Owner: "landline", Priority: module.Background, Handlers: s.noticeHandlers()},
 			{Name: "associations", Owner: "landline", Priority: module.Interactive, Handlers: s.associationHandlers()},
@@ -94,16 +101,20 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 	}, nil
 }
 
+// ringPurpose is a purpose of the ring's keys that is needed here.
+type ringPurpose struct {
+	purpose string
+	alg     secret.Alg
+	keep    []secret.KeyOption
+}
+
 // newService builds everything but the routes. Keys of the ring are made when they are not there.
 func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticator, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), ensureLimit)
 	defer cancel()
-	lifetime := cfg.AccessTokenLifetime.D() + 2*clockSkew // of the node that issued it and of the one that accepts it
-	for _, k := range []struct {
-		purpose string
-		alg     secret.Alg
-		keep    []secret.KeyOption
-	}{
+	all := newClients(d.App, cfg)
+	lifetime := all.longest() + 2*clockSkew // of the node that issued it and of the one that accepts it
+	purposes := []ringPurpose{
 		{purposeAccess, secret.ES256, []secret.KeyOption{secret.Keep(time.Hour + 2*clockSkew)}},
 		{purposeUpstream, secret.ES256, []secret.KeyOption{secret.Keep(time.Hour)}},
 		{purposeRefresh, secret.HMAC, []secret.KeyOption{secret.Keep(cfg.Refresh.Absolute.D() + 24*time.Hour)}},
@@ -112,7 +123,13 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		{purposeLookup, secret.HMAC, nil},
 		{purposeCode, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 		{purposeDevice, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
-	} {
+		{purposeNonce, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
+	}
+	if all.redirects() { // RSA keys take long to make, and without a client nobody would use them
+		keep := []secret.KeyOption{secret.Keep(24 * time.Hour)}
+		purposes = append(purposes, ringPurpose{purposeIDToken, secret.RS256, keep}, ringPurpose{purposeIDTokenEC, secret.ES256, keep})
+	}
+	for _, k := range purposes {
 		if err := d.Keys.Ensure(ctx, k.purpose, k.alg, k.keep...); err != nil {
 			return nil, nil, fmt.Errorf("identity: %w", err)
 		}
@@ -134,7 +151,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		clock:       d.Clock, log: d.Log, metrics: m, config: cfg, app: d.App,
 		db: d.DB, people: d.People, events: hubEvents{d.Webhooks}, queue: d.Queue, bus: d.Bus,
 		device: device, challenges: challenges,
-		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, audit: d.Audit, journal: newErasureJournal(d.DataDir),
+		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, clients: all, audit: d.Audit, journal: newErasureJournal(d.DataDir),
 		limits: d.Limits, refreshLimit: refreshes,
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
 	}
@@ -142,7 +159,13 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 	if s.closers, err = s.openCredentials(d); err != nil {
 		return nil, nil, errors.Join(err, s.close())
 	}
-	auth := newAuthenticator(access, s.revocations.deny, d.Clock, m, cfg.VerifiedTokens)
+	s.offerConfigured()
+	proofs, err := newProofs(d.App.PublicURL, d.Keys, d.KV, d.Clock)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("identity: %w", err), s.close())
+	}
+	auth := newAuthenticator(access, s.revocations.deny, proofs, d.Clock, m, cfg.VerifiedTokens)
+	s.auth = auth
 	m.gauges(d.Metrics, func() int { return int(s.revocations.deny.count.Load()) }, auth.verified.len, s.revocations.age)
 	return s, auth, nil
 }

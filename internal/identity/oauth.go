@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"landline/internal/module"
 	"landline/internal/problem"
@@ -19,35 +22,65 @@ const grantRefresh = "refresh_token"
 
 // oauthHandlers are the routes whose shape OAuth fixes.
 func (s *Service) oauthHandlers() []module.Handler {
+	own := func(match string, h http.HandlerFunc, doc *huma.Operation) module.Handler {
+		return module.Handler{Match: match, Auth: module.AuthOwn, Handler: h, Doc: doc}
+	}
 	return []module.Handler{
-		{Match: "POST /oauth/token", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleToken), Doc: tokenDoc()},
-		{Match: "POST /oauth/revoke", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleRevoke), Doc: revokeDoc()},
-		{Match: "GET /.well-known/jwks.json", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleJWKS), Doc: documentDoc("/.well-known/jwks.json", "get-jwks", "Public keys of access tokens and of Landline-Identity (RFC 7517)")},
+		own("POST "+tokenPath, s.handleToken, tokenDoc()),
+		own("POST /oauth/revoke", s.handleRevoke, revokeDoc()),
+		own("POST /oauth/introspect", s.handleIntrospect, introspectDoc()),
+		own("GET "+userInfoPath, s.handleUserInfo, userInfoDoc(http.MethodGet)),
+		own("POST "+userInfoPath, s.handleUserInfo, userInfoDoc(http.MethodPost)),
+		{Match: "GET /.well-known/jwks.json", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleJWKS), Doc: documentDoc("/.well-known/jwks.json", "get-jwks", "Public keys of access tokens, ID tokens and of Landline-Identity (RFC 7517)")},
 		{Match: "GET /.well-known/oauth-authorization-server", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleMetadata), Doc: documentDoc("/.well-known/oauth-authorization-server", "get-authorization-server", "Metadata of the authorization server (RFC 8414)")},
 		{Match: "GET /.well-known/openid-configuration", Auth: module.AuthNone, Handler: http.HandlerFunc(s.handleMetadata), Doc: documentDoc("/.well-known/openid-configuration", "get-openid-configuration", "The same metadata under the name that OpenID clients ask for")},
 	}
 }
 
+// handleToken is RFC 6749 §3.2. Everything that a retry could mend is answered
+// as a problem, without the member error.
 func (s *Service) handleToken(w http.ResponseWriter, r *http.Request) {
 	form, ok := readForm(w, r)
 	if !ok {
 		return
 	}
-	switch grant := form.Get("grant_type"); {
-	case grant == "":
+	by, refused, err := s.callerOf(r, form)
+	if err == nil && refused == nil {
+		by.KeyProof, refused, err = s.keyProof(w, r)
+	}
+	switch {
+	case err != nil:
+		problem.Write(w, r, retryable(err))
+		return
+	case refused != nil:
+		refuse(w, *refused)
+		return
+	}
+	switch form.Get("grant_type") {
+	case grantRefresh:
+		s.tokenByRefresh(w, r, by, form)
+	case grantCode:
+		s.tokenByCode(w, r, by, form)
+	case grantExchange:
+		s.tokenByExchange(w, r, by, form)
+	case "":
 		refuse(w, tokenRefusal{Error: "invalid_request", Description: "grant_type is missing"})
-		return
-	case grant != grantRefresh:
-		refuse(w, tokenRefusal{Error: "unsupported_grant_type", Description: "this server knows the grant type refresh_token"})
-		return
-	case form.Get("refresh_token") == "":
+	default:
+		refuse(w, tokenRefusal{Error: "unsupported_grant_type", Description: "this server knows the grant types refresh_token, authorization_code and token-exchange"})
+	}
+}
+
+func (s *Service) tokenByRefresh(w http.ResponseWriter, r *http.Request, by caller, form url.Values) {
+	if form.Get("refresh_token") == "" {
 		refuse(w, tokenRefusal{Error: "invalid_request", Description: "refresh_token is missing"})
 		return
 	}
-	out, err := s.Refresh(r.Context(), form.Get("refresh_token"), form.Get("client_id"), form.Get("scope"))
+	out, err := s.refreshFor(r.Context(), form.Get("refresh_token"), by, form.Get("scope"))
 	switch {
 	case errors.Is(err, errScope):
 		refuse(w, tokenRefusal{Error: "invalid_scope", Description: "the session's scope does not include all of it"})
+	case errors.Is(err, errNeedsProof):
+		refuse(w, *needsProof)
 	case err != nil:
 		problem.Write(w, r, err)
 	case out.Refused:
@@ -56,11 +89,50 @@ func (s *Service) handleToken(w http.ResponseWriter, r *http.Request) {
 		if out.Replay != "" {
 			w.Header().Set("Refresh-Replay", out.Replay)
 		}
-		answerJSON(w, http.StatusOK, noStore, tokenAnswer{
-			AccessToken: out.Tokens.Access, TokenType: "Bearer", ExpiresIn: seconds(out.Tokens.AccessFor),
-			RefreshToken: out.Tokens.Refresh, RefreshExpiresIn: seconds(out.Tokens.RefreshFor), Scope: out.Tokens.Scope,
-		})
+		answerJSON(w, http.StatusOK, noStore, tokenAnswerOf(out.Tokens, true))
 	}
+}
+
+func (s *Service) tokenByCode(w http.ResponseWriter, r *http.Request, by caller, form url.Values) {
+	out, refused, err := s.redeem(r.Context(), by, form)
+	switch {
+	case err != nil:
+		problem.Write(w, r, retryable(err))
+	case refused != nil:
+		refuse(w, *refused)
+	default:
+		answer := tokenAnswerOf(out.Tokens, out.Refresh)
+		answer.IDToken = out.IDToken
+		answerJSON(w, http.StatusOK, noStore, answer)
+	}
+}
+
+func (s *Service) tokenByExchange(w http.ResponseWriter, r *http.Request, by caller, form url.Values) {
+	out, refused, err := s.exchange(r.Context(), by, form)
+	switch {
+	case err != nil:
+		problem.Write(w, r, retryable(err))
+	case refused != nil:
+		refuse(w, *refused)
+	default:
+		answerJSON(w, http.StatusOK, noStore, tokenAnswer{AccessToken: out.Token, IssuedTokenType: typeAccessToken,
+			TokenType: tokenType(out.Bound), ExpiresIn: seconds(out.For), Scope: out.Scope})
+	}
+}
+
+func tokenType(bound bool) string {
+	if bound {
+		return "DPoP"
+	}
+	return "Bearer"
+}
+
+func tokenAnswerOf(t Tokens, refresh bool) tokenAnswer {
+	a := tokenAnswer{AccessToken: t.Access, TokenType: tokenType(t.Bound), ExpiresIn: seconds(t.AccessFor), Scope: t.Scope}
+	if refresh {
+		a.RefreshToken, a.RefreshExpiresIn = t.Refresh, seconds(t.RefreshFor)
+	}
+	return a
 }
 
 // handleRevoke is RFC 7009: 200 also for what is no token of ours, but never
@@ -70,11 +142,19 @@ func (s *Service) handleRevoke(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if form.Get("token") == "" {
+	by, refused, err := s.callerOf(r, form)
+	switch {
+	case err != nil:
+		problem.Write(w, r, retryable(err))
+		return
+	case refused != nil:
+		refuse(w, *refused)
+		return
+	case form.Get("token") == "":
 		refuse(w, tokenRefusal{Error: "invalid_request", Description: "token is missing"})
 		return
 	}
-	own, err := s.RevokeToken(r.Context(), form.Get("token"), form.Get("client_id"))
+	own, err := s.revokeFor(r.Context(), form.Get("token"), by)
 	switch {
 	case err != nil:
 		problem.Write(w, r, retryable(err))
@@ -129,7 +209,13 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, bool) {
 }
 
 func refuse(w http.ResponseWriter, t tokenRefusal) {
-	answerJSON(w, http.StatusBadRequest, noStore, t)
+	if t.challenge != "" {
+		w.Header().Set("WWW-Authenticate", t.challenge)
+	}
+	if t.nonce != "" {
+		w.Header().Set("DPoP-Nonce", t.nonce)
+	}
+	answerJSON(w, cmp.Or(t.status, http.StatusBadRequest), noStore, t)
 }
 
 func refusalText(r Reason) string {
@@ -158,18 +244,7 @@ func refusalText(r Reason) string {
 
 // handleJWKS may be cached: a next key is in the set long before it signs.
 func (s *Service) handleJWKS(w http.ResponseWriter, _ *http.Request) {
-	answerJSON(w, http.StatusOK, "public, max-age=300", s.keys.JWKS(purposeAccess, purposeUpstream))
-}
-
-// handleMetadata is RFC 8414 and OpenID Connect Discovery, as far as it is true:
-// there is no authorization endpoint and there are no ID tokens.
-func (s *Service) handleMetadata(w http.ResponseWriter, _ *http.Request) {
-	base := s.app.PublicURL
-	answerJSON(w, http.StatusOK, "public, max-age=300", serverMetadata{
-		Issuer: base, TokenEndpoint: base + "/oauth/token", TokenAuthMethods: []string{"none"},
-		RevocationEndpoint: base + "/oauth/revoke", RevocationAuthMethods: []string{"none"},
-		JWKSURI: base + "/.well-known/jwks.json", GrantTypes: []string{grantRefresh}, ResponseTypes: []string{}, Scopes: []string{defaultScope},
-	})
+	answerJSON(w, http.StatusOK, "public, max-age=300", s.keys.JWKS(purposeAccess, purposeUpstream, purposeIDToken, purposeIDTokenEC))
 }
 
 func answerJSON(w http.ResponseWriter, status int, cache string, v any) {

@@ -33,25 +33,25 @@ WHERE installation_id = $1 AND kind = 'anonymous' AND state IN ('active', 'locke
 ORDER BY state LIMIT 1;
 
 -- name: SessionInsert
-INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at, formerly, device_level, device_until)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at, formerly, device_level, device_until, jkt, via)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 ON CONFLICT DO NOTHING;
 
 -- name: SessionByID
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.id = $1;
 
 -- name: SessionsActive
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.installation_id = $1 AND s.state = 'active'
 ORDER BY s.id;
 
 -- name: SessionsOfUser
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.user_id = $1
@@ -194,6 +194,31 @@ DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires_at < $
 
 -- name: IdentityCount
 SELECT COUNT(*) FROM identity WHERE user_id = $1;
+
+-- name: BrowserInsert
+INSERT INTO browser (id, installation_id, created_at, expires_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: BrowserDelete
+DELETE FROM browser WHERE id = $1;
+
+-- name: BrowserByID
+SELECT id, installation_id, created_at, expires_at FROM browser WHERE id = $1;
+
+-- name: CleanBrowsers
+DELETE FROM browser WHERE id IN (SELECT id FROM browser WHERE expires_at < $1 LIMIT $2);
+
+-- name: ConsentUpsert
+INSERT INTO oauth_consent (user_id, client_id, scope, created_at, updated_at) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (user_id, client_id) DO UPDATE SET scope = excluded.scope, updated_at = excluded.updated_at;
+
+-- name: Consent
+SELECT user_id, client_id, scope, created_at, updated_at FROM oauth_consent WHERE user_id = $1 AND client_id = $2;
+
+-- name: ConsentsOfUser
+SELECT user_id, client_id, scope, created_at, updated_at FROM oauth_consent WHERE user_id = $1 ORDER BY client_id LIMIT $2;
+
+-- name: ConsentsErase
+DELETE FROM oauth_consent WHERE user_id = $1 AND client_id IN (SELECT client_id FROM oauth_consent WHERE user_id = $1 ORDER BY client_id LIMIT $2);
 
 -- The row is written so that a lock or deletion at the same time waits or fails.
 

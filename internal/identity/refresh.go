@@ -25,18 +25,25 @@ type Refreshed struct {
 	Tokens   Tokens
 }
 
+var errNeedsProof = errors.New("the client's tokens are bound to a key and the request proves none")
+
 var errScope = errors.New("the scope asked for is more than the session has")
 
 // Refresh applies the refresh state machine. An error means that nothing
 // certain can be said and the client must retry with the same token (R10).
 // errScope means that it asked for too much.
 func (s *Service) Refresh(ctx context.Context, token, clientID, scope string) (Refreshed, error) {
-	out, err := s.refreshOnce(ctx, token, clientID, scope)
+	return s.refreshFor(ctx, token, caller{ID: clientID}, scope)
+}
+
+// refreshFor is Refresh for a client that may have authenticated or proven a key.
+func (s *Service) refreshFor(ctx context.Context, token string, by caller, scope string) (Refreshed, error) {
+	out, err := s.refreshOnce(ctx, token, by, scope)
 	rule := out.Rule
 	if problem.HasCode(err, problem.RateLimited) {
 		return out, err
 	}
-	if err != nil && !errors.Is(err, errScope) {
+	if err != nil && !errors.Is(err, errScope) && !errors.Is(err, errNeedsProof) {
 		rule = RuleUnavailable
 		err = problem.New(problem.StorageUnavailable, "retry with the same refresh token; repeating is safe").After(time.Second).Wrap(err)
 	}
@@ -58,7 +65,7 @@ func (s *Service) limitRefresh(ctx context.Context, session string) error {
 
 var errKeyNotHere = errors.New("the token's key was made by another node a moment ago and is not known here yet")
 
-func (s *Service) refreshOnce(ctx context.Context, token, clientID, scope string) (Refreshed, error) {
+func (s *Service) refreshOnce(ctx context.Context, token string, by caller, scope string) (Refreshed, error) {
 	t, ok := s.refresh.verify(token)
 	if !ok && s.refresh.early(token) { // cannot be told good from bad here yet: R10, never the end of a session
 		return Refreshed{}, errKeyNotHere
@@ -81,13 +88,16 @@ func (s *Service) refreshOnce(ctx context.Context, token, clientID, scope string
 			return Refreshed{Rule: RuleMalformed, Refused: true}, nil
 		}
 		now := s.now()
-		p := Presented{Counter: t.counter, ClientID: clientID}
+		p := Presented{Counter: t.counter, ClientID: s.presenter(g.Session, by), KeyProof: by.KeyProof}
 		if t.counter > g.Session.Current {
 			until, err := s.store.RestoreUntil(ctx)
 			if err != nil {
 				return Refreshed{}, err
 			}
 			p.Restoring = now.Before(until)
+		}
+		if c := s.clients[g.Session.ClientID]; by.KeyProof == "" && (g.Session.KeyThumbprint != "" || c != nil && c.DPoP) {
+			return Refreshed{}, errNeedsProof
 		}
 		v := Decide(g.Session, g.User, p, now, s.config.policy())
 		granted, within := narrow(scope, g.Session.Scope)
@@ -106,7 +116,7 @@ func (s *Service) refreshOnce(ctx context.Context, token, clientID, scope string
 			out.Refused, out.Reason, out.Recovery = true, v.Reason, recovery(v, g.User)
 			return out, nil
 		}
-		out.Tokens, err = s.tokens(Grant{v.After, g.User}, granted, now)
+		out.Tokens, err = s.tokensFor(Grant{v.After, g.User}, granted, by.KeyProof, now)
 		return out, err
 	}
 	return Refreshed{}, errors.New("identity: the session is being refreshed by too many requests at once")
@@ -215,6 +225,12 @@ func (s *Service) SignOut(ctx context.Context, p *module.Principal) error {
 // superseded ones included (RFC 7009). It is true when there is nothing left to
 // revoke, and false when the token is another client's.
 func (s *Service) RevokeToken(ctx context.Context, token, clientID string) (bool, error) {
+	return s.revokeFor(ctx, token, caller{ID: clientID})
+}
+
+// revokeFor is RevokeToken for a client that may have authenticated. A client
+// that must authenticate is the only one who revokes its own tokens.
+func (s *Service) revokeFor(ctx context.Context, token string, by caller) (bool, error) {
 	session, client := "", ""
 	if t, ok := s.refresh.verify(token); ok {
 		g, err := s.store.Session(ctx, t.session)
@@ -230,7 +246,7 @@ func (s *Service) RevokeToken(ctx context.Context, token, clientID string) (bool
 	} else {
 		return true, nil
 	}
-	if clientID != "" && clientID != client {
+	if c := s.clients[client]; by.ID != "" && by.ID != client || c != nil && c.Confidential() && !by.Proven {
 		return false, nil
 	}
 	_, err := s.end(ctx, session, ReasonRevocation, audit.Entry{Action: "session.revoke", Reason: string(ReasonRevocation)})

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -81,6 +82,10 @@ type Service struct {
 	verifiers map[string]verifier // by provider
 	revokers  map[string]revoker  // by provider
 
+	clients clients          // OAuth clients, the app among them
+	hosted  []hostedProvider // ways to sign in on the hosted pages, in their order
+	auth    *authenticator
+
 	limits       *limit.Shared
 	refreshLimit *limit.Policy // of one session
 
@@ -106,6 +111,7 @@ type Tokens struct {
 	Refresh    string
 	RefreshFor time.Duration
 	Scope      string
+	Bound      bool // the access token is good with a proof of its key alone (RFC 9449)
 }
 
 // Registered is a granted Registration.
@@ -338,12 +344,22 @@ func (s *Service) registered(i Installation, g Grant, created bool, now time.Tim
 	return out, err
 }
 
-func (s *Service) tokens(g Grant, scope string, now time.Time) (t Tokens, err error) {
+func (s *Service) tokens(g Grant, scope string, now time.Time) (Tokens, error) {
+	return s.tokensFor(g, scope, "", now)
+}
+
+// tokensFor binds the access token to the session's key or, where the session has none, to the key that was proven.
+func (s *Service) tokensFor(g Grant, scope, keyProof string, now time.Time) (t Tokens, err error) {
+	to := grantee{jkt: cmp.Or(g.Session.KeyThumbprint, keyProof)}
+	if c := s.clients[g.Session.ClientID]; c != nil {
+		to.lifetime = c.Access
+	}
+	t.Bound = to.jkt != ""
 	if t.Refresh, err = s.refresh.current(g.Session); err != nil {
 		return t, err
 	}
 	t.RefreshFor, t.Scope = max(0, g.Session.RefreshExpiresAt().Sub(now)), scope
-	t.Access, t.AccessFor, err = s.access.issue(g.Session, g.User, scope, now)
+	t.Access, t.AccessFor, err = s.access.issue(g.Session, g.User, scope, now, to)
 	return t, err
 }
 

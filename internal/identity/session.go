@@ -35,10 +35,15 @@ type Session struct {
 	Methods       string    // RFC 8176 style authentication methods, space separated
 	Scope         string    // space separated
 	Formerly      string    // users merged into UserID on this installation, space separated, the newest first
+	KeyThumbprint string    // RFC 7638 thumbprint of the key that its tokens are bound to (RFC 9449); "" = none
+	Via           string    // how an OAuth client got it: ViaCode; "" = the app's own
 	Device        Device    // of its installation
 	IdleExpiresAt time.Time
 	ExpiresAt     time.Time // absolute end
 }
+
+// ViaCode is Session.Via of the authorization code grant.
+const ViaCode = "authorization_code"
 
 // RefreshExpiresAt is when the session ends if it is not refreshed before.
 func (s Session) RefreshExpiresAt() time.Time {
@@ -64,18 +69,19 @@ const (
 	ReasonUserMerged      Reason = "user_merged"
 	ReasonClientMismatch  Reason = "client_mismatch"
 
-	ReasonSignOut     Reason = "sign_out"
-	ReasonRevocation  Reason = "revocation_request" // RFC 7009
-	ReasonOperator    Reason = "operator"
-	ReasonReinstalled Reason = "reinstalled"
-	ReasonReplaced    Reason = "replaced" // another account signed in on the installation
-	ReasonUnlinked    Reason = "unlinked" // the identity it was opened with is gone
+	ReasonSignOut      Reason = "sign_out"
+	ReasonRevocation   Reason = "revocation_request" // RFC 7009
+	ReasonOperator     Reason = "operator"
+	ReasonReinstalled  Reason = "reinstalled"
+	ReasonReplaced     Reason = "replaced"      // another account signed in on the installation
+	ReasonCodeReplayed Reason = "code_replayed" // an authorization code was used twice
+	ReasonUnlinked     Reason = "unlinked"      // the identity it was opened with is gone
 )
 
 // public is the reason as clients may see it.
 func (r Reason) public() Reason {
 	switch r {
-	case ReasonSignOut, ReasonRevocation, ReasonOperator, ReasonReinstalled, ReasonReplaced, ReasonUnlinked, "":
+	case ReasonSignOut, ReasonRevocation, ReasonOperator, ReasonReinstalled, ReasonReplaced, ReasonUnlinked, ReasonCodeReplayed, "":
 		return ReasonSessionRevoked
 	}
 	return r
@@ -90,6 +96,7 @@ const (
 	RuleEnded          Rule = "R1"  // the session or its user has ended
 	RuleExpired        Rule = "R2"  // the session's time is over
 	RuleRotate         Rule = "R3"  // the newest token: the next one is issued
+	RuleBound          Rule = "R3b" // the token of a session that is bound to a key, with a proof of the key: the same token again
 	RuleConcurrent     Rule = "R4"  // the one before it, at once: the same newest token again
 	RuleLostResponse   Rule = "R5"  // the one before it, later: its answer was lost; a new branch replaces the unused one
 	RuleFastForward    Rule = "R6"  // a token newer than the database: a backup was restored
@@ -113,6 +120,7 @@ const MaxRecoveries = 5
 type Presented struct {
 	Counter   int64
 	ClientID  string // "" when the request names none
+	KeyProof  string // thumbprint of the key that the request proves to hold (RFC 9449); "" = none
 	Restoring bool   // the instance is in a declared window after a restore
 }
 
@@ -136,6 +144,9 @@ func Decide(s Session, u User, p Presented, now time.Time, policy RefreshPolicy)
 	if p.ClientID != "" && p.ClientID != s.ClientID {
 		return refuse(RuleClientMismatch, ReasonClientMismatch)
 	}
+	if s.KeyThumbprint != "" && p.KeyProof != s.KeyThumbprint {
+		return refuse(RuleClientMismatch, ReasonClientMismatch)
+	}
 	if s.State != SessionActive {
 		return refuse(RuleEnded, s.EndReason.public())
 	}
@@ -152,6 +163,8 @@ func Decide(s Session, u User, p Presented, now time.Time, policy RefreshPolicy)
 	// counts as "just now", so that no repeat is punished for it.
 	recent := now.Sub(s.RotatedAt) <= policy.Grace
 	switch {
+	case p.Counter == s.Current && s.KeyThumbprint != "":
+		return keep(s, now, policy)
 	case p.Counter == s.Current:
 		return advance(s, RuleRotate, now, policy)
 	case p.Counter == s.Previous && recent:
@@ -166,6 +179,21 @@ func Decide(s Session, u User, p Presented, now time.Time, policy RefreshPolicy)
 	default:
 		return end(s, RuleReused, SessionRevoked, ReasonReused)
 	}
+}
+
+// touchEvery is how much of the idle time must have passed before a bound
+// session's refresh writes it anew: a hundredth.
+const touchEvery = 100
+
+// keep is the refresh of a session that is bound to a key: the key is what a
+// thief lacks, so the token need not change, and no answer can be lost (RFC 9700
+// §4.14.2). Only the idle time moves on, and not with every refresh.
+func keep(s Session, now time.Time, policy RefreshPolicy) Verdict {
+	v := Verdict{Rule: RuleBound, After: s}
+	if until := now.Add(policy.Idle); until.Sub(s.IdleExpiresAt) >= policy.Idle/touchEvery {
+		v.After.IdleExpiresAt, v.After.RotatedAt, v.Write = until, now, true
+	}
+	return v
 }
 
 // advance issues the next number. After a lost answer the unused current number

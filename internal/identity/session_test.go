@@ -29,12 +29,14 @@ func TestDecideFollowsTheTable(t *testing.T) {
 	// After one recovery: 6 was presented last, 7 is an orphan, 8 is the newest.
 	recovered := func(s *Session, _ *User) { s.Current, s.Recoveries = 8, 1 }
 	exhausted := func(s *Session, _ *User) { s.Current, s.Recoveries = 11, MaxRecoveries }
+	bound := func(s *Session, _ *User) { s.KeyThumbprint = "key-1" }
 	for _, c := range []struct {
 		name    string
 		given   func(*Session, *User)
 		counter int64
 		after   time.Duration
 		client  string
+		proof   string
 		restore bool
 		rule    Rule
 		reason  Reason
@@ -72,13 +74,23 @@ func TestDecideFollowsTheTable(t *testing.T) {
 		{name: "older later in the window", counter: 5, after: later, restore: true, rule: RuleReused, reason: ReasonReused, current: 7, prev: 6, write: true},
 		{name: "another client", counter: 7, client: "other", rule: RuleClientMismatch, reason: ReasonClientMismatch, current: 7, prev: 6},
 		{name: "another client learns nothing of the end", given: ended(SessionRevoked, ReasonReused), counter: 7, client: "other", rule: RuleClientMismatch, reason: ReasonClientMismatch, current: 7, prev: 6},
+		{name: "bound, at once", given: bound, counter: 7, proof: "key-1", rule: RuleBound, current: 7, prev: 6},
+		{name: "bound, again and again", given: bound, counter: 7, proof: "key-1", after: later, rule: RuleBound, current: 7, prev: 6},
+		{name: "bound, when the idle time has moved on", given: bound, counter: 7, proof: "key-1", after: testPolicy.Idle / 100, rule: RuleBound, current: 7, prev: 6, write: true},
+		{name: "bound, at the last moment", given: bound, counter: 7, proof: "key-1", after: testPolicy.Idle, rule: RuleBound, current: 7, prev: 6, write: true},
+		{name: "bound, idle too long", given: bound, counter: 7, proof: "key-1", after: testPolicy.Idle + time.Millisecond, rule: RuleExpired, reason: ReasonExpiredIdle, current: 7, prev: 6, write: true},
+		{name: "bound, without a proof", given: bound, counter: 7, after: later, rule: RuleClientMismatch, reason: ReasonClientMismatch, current: 7, prev: 6},
+		{name: "bound, with another key", given: bound, counter: 7, proof: "key-2", after: later, rule: RuleClientMismatch, reason: ReasonClientMismatch, current: 7, prev: 6},
+		{name: "bound, an older token of before, with another key", given: bound, counter: 5, proof: "key-2", after: later, rule: RuleClientMismatch, reason: ReasonClientMismatch, current: 7, prev: 6},
+		{name: "bound, a token that never was", given: bound, counter: 8, proof: "key-1", after: later, rule: RuleReused, reason: ReasonReused, current: 7, prev: 6, write: true},
+		{name: "not bound, with a proof", counter: 7, proof: "key-1", after: later, rule: RuleRotate, current: 8, prev: 7, write: true},
 		{name: "its own client", counter: 7, client: "app", rule: RuleRotate, current: 8, prev: 7, write: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, u := rotated(c.given)
 			before := s
 			now := t0.Add(c.after)
-			v := Decide(s, u, Presented{Counter: c.counter, ClientID: c.client, Restoring: c.restore}, now, testPolicy)
+			v := Decide(s, u, Presented{Counter: c.counter, ClientID: c.client, KeyProof: c.proof, Restoring: c.restore}, now, testPolicy)
 			if v.Rule != c.rule || v.Reason != c.reason || v.Replay != c.replay || v.Write != c.write {
 				t.Errorf("verdict = %+v", v)
 			}

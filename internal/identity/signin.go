@@ -381,7 +381,7 @@ func (s *Service) installationsLeft(ctx context.Context, a *attempt) error {
 	}
 	var there []string
 	for _, g := range all {
-		if g.Session.State == SessionActive && !a.now.After(g.Session.RefreshExpiresAt()) {
+		if g.Session.Via == "" && g.Session.State == SessionActive && !a.now.After(g.Session.RefreshExpiresAt()) {
 			there = append(there, g.Session.ID)
 		}
 	}

@@ -51,15 +51,17 @@ func (c *userColumns) user() User {
 func scanGrant(r row) (g Grant, err error) {
 	var s = &g.Session
 	var rotated, created, auth, idle, absolute, until int64
+	var jkt sql.NullString
 	var u userColumns
 	err = r.Scan(append([]any{&s.ID, &s.UserID, &s.InstallationID, &s.ClientID, &s.State, &s.EndReason, &s.KeyVersion,
-		&s.Current, &s.Previous, &s.Recoveries, &rotated, &created, &auth, &s.Methods, &s.Scope, &idle, &absolute, &s.Formerly, &s.Device.Level, &until},
+		&s.Current, &s.Previous, &s.Recoveries, &rotated, &created, &auth, &s.Methods, &s.Scope, &idle, &absolute, &s.Formerly, &s.Device.Level, &until, &jkt, &s.Via},
 		u.targets()...)...)
 	if err != nil {
 		return Grant{}, err
 	}
 	s.RotatedAt, s.CreatedAt, s.AuthTime = sqldb.Time(rotated), sqldb.Time(created), sqldb.Time(auth)
 	s.IdleExpiresAt, s.ExpiresAt, s.Device.Until = sqldb.Time(idle), sqldb.Time(absolute), timeOrZero(until)
+	s.KeyThumbprint = jkt.String
 	g.User = User{ID: s.UserID, State: UserDeleted}
 	if u.id.Valid {
 		g.User = u.user()

@@ -112,6 +112,7 @@ func (w *writer) change(c Change) {
 	if i := c.Seen; i != nil {
 		w.one("InstallationSeen", i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.SeenAt), i.ID)
 	}
+	w.oauth(c)
 	if c.Restore != nil {
 		w.one("RestoreWindowSet", sqldb.Millis(c.Restore.From), sqldb.Millis(c.Restore.Until))
 	}
@@ -144,7 +145,7 @@ func (w *writer) installation(i *Installation) {
 func (w *writer) session(s *Session) {
 	w.one("SessionInsert", s.ID, s.UserID, s.InstallationID, s.ClientID, string(s.State), string(s.EndReason), s.KeyVersion,
 		s.Current, s.Previous, s.Recoveries, sqldb.Millis(s.RotatedAt), sqldb.Millis(s.CreatedAt), sqldb.Millis(s.AuthTime),
-		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt), s.Formerly, string(s.Device.Level), millisOrZero(s.Device.Until))
+		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt), s.Formerly, string(s.Device.Level), millisOrZero(s.Device.Until), orNull(s.KeyThumbprint), s.Via)
 }
 
 func (w *writer) update(u *Update) {
@@ -271,7 +272,7 @@ func (s *SQLStore) Clean(ctx context.Context, before Retention, limit int) (tota
 	}{
 		{"CleanBootstrapKeys", before.BootstrapKeys}, {"CleanProofs", before.Proofs},
 		{"CleanRevocations", before.Revocations}, {"CleanSessions", before.Sessions},
-		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired},
+		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired}, {"CleanBrowsers", before.Expired},
 		{"CleanExportParts", before.Expired}, {"CleanExports", before.Expired},
 	} {
 		var n int64

@@ -60,6 +60,12 @@ type Store interface {
 
 	Challenge(ctx context.Context, id string) (Challenge, error)
 
+	// Browser finds what a browser's cookie opens, expired or not.
+	Browser(ctx context.Context, id string) (Browser, error)
+
+	// Consent finds what a user has allowed a client.
+	Consent(ctx context.Context, userID, clientID string) (Consent, error)
+
 	// Clean removes what is no longer needed, at most limit rows of each kind,
 	// and returns how many rows it removed.
 	Clean(ctx context.Context, before Retention, limit int) (int64, error)
@@ -120,6 +126,9 @@ type Change struct {
 	Use          *CredentialUse // not spent before
 	Challenges   []Challenge    // each still has its version; 0 = not there
 	Take         *Challenge     // still has this version; it is removed
+	Browser      *Browser       // new
+	EndBrowser   string         // the id of one that is there
+	Consent      *Consent       // takes the place of an earlier one; no condition
 	Restore      *Window        // a declared window after a restore
 	Audit        []audit.Entry
 

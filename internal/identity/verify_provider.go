@@ -77,7 +77,7 @@ func (v providerVerifier) claims(ctx context.Context, c CredentialWire) (*provid
 		}
 		subject = claims.Subject
 	}
-	claims, err := v.p.Exchange(ctx, provider.Code{Code: c.Code, RedirectURI: c.RedirectURI, Verifier: c.CodeVerifier, Nonce: c.Nonce})
+	claims, err := v.p.Exchange(ctx, provider.Code{Code: c.Code, RedirectURI: c.RedirectURI, Verifier: c.CodeVerifier, Nonce: c.Nonce, ClientID: c.client})
 	if err == nil && subject != "" && claims.Subject != subject {
 		return nil, problem.New(problem.CredentialInvalid, "id_token and code are of different people")
 	}

@@ -199,39 +199,6 @@ type adminRestoreAnswer struct {
 	Until time.Time `json:"until"`
 }
 
-// tokenAnswer is the answer of POST /oauth/token (RFC 6749 §5.1).
-type tokenAnswer struct {
-	AccessToken      string `json:"access_token"`
-	TokenType        string `json:"token_type"`
-	ExpiresIn        int64  `json:"expires_in"`
-	RefreshToken     string `json:"refresh_token"`
-	RefreshExpiresIn int64  `json:"refresh_expires_in"`
-	Scope            string `json:"scope"`
-}
-
-// tokenRefusal is the fatal answer of the OAuth endpoints (RFC 6749 §5.2).
-// Clients such as AppAuth end the session on any body with the member "error",
-// so nothing that a retry could mend may be sent in this shape.
-type tokenRefusal struct {
-	Error       string `json:"error"`
-	Description string `json:"error_description,omitempty"`
-	Reason      Reason `json:"reason,omitempty"`
-	Recovery    string `json:"recovery,omitempty"`
-}
-
-// serverMetadata is RFC 8414, as much as is true.
-type serverMetadata struct {
-	Issuer                string   `json:"issuer"`
-	TokenEndpoint         string   `json:"token_endpoint"`
-	TokenAuthMethods      []string `json:"token_endpoint_auth_methods_supported"`
-	RevocationEndpoint    string   `json:"revocation_endpoint"`
-	RevocationAuthMethods []string `json:"revocation_endpoint_auth_methods_supported"`
-	JWKSURI               string   `json:"jwks_uri"`
-	GrantTypes            []string `json:"grant_types_supported"`
-	ResponseTypes         []string `json:"response_types_supported"`
-	Scopes                []string `json:"scopes_supported"`
-}
-
 // revokedEvent tells the other nodes of a revocation.
 type revokedEvent struct {
 	Session string `json:"session"` // or a user's id
@@ -241,21 +208,25 @@ type revokedEvent struct {
 
 // claims are what an access token says (RFC 9068 §2.2 and our sid, iid, anon).
 type claims struct {
-	Issuer       string             `json:"iss"`
-	Audience     string             `json:"aud"`
-	Subject      string             `json:"sub"`
-	Client       string             `json:"client_id"`
-	Session      string             `json:"sid"`
-	Installation string             `json:"iid"`
-	Anonymous    bool               `json:"anon"`
-	Scope        string             `json:"scope"`
-	AuthTime     int64              `json:"auth_time"`
-	Methods      []string           `json:"amr"`
-	Formerly     []string           `json:"was,omitempty"`
-	Device       module.DeviceLevel `json:"att,omitempty"`
-	ID           string             `json:"jti"`
-	IssuedAt     int64              `json:"iat"`
-	Expires      int64              `json:"exp"`
+	Issuer       string   `json:"iss"`
+	Audience     string   `json:"aud"`
+	Subject      string   `json:"sub"`
+	Client       string   `json:"client_id"`
+	Session      string   `json:"sid"`
+	Installation string   `json:"iid"`
+	Anonymous    bool     `json:"anon"`
+	Scope        string   `json:"scope"`
+	AuthTime     int64    `json:"auth_time"`
+	Methods      []string `json:"amr"`
+	ACR          string   `json:"acr"`
+	Confirm      struct {
+		KeyThumbprint string `json:"jkt"`
+	} `json:"cnf"`
+	Formerly []string           `json:"was,omitempty"`
+	Device   module.DeviceLevel `json:"att,omitempty"`
+	ID       string             `json:"jti"`
+	IssuedAt int64              `json:"iat"`
+	Expires  int64              `json:"exp"`
 }
 
 // joseHeader is what is read of a JWS header (RFC 7515 §4).

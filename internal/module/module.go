@@ -143,6 +143,11 @@ const (
 	AuthNone      Auth = "none"      // no token needed
 	AuthAnonymous Auth = "anonymous" // any signed-in installation
 	AuthAccount   Auth = "account"   // a user with an identity
+
+	// AuthOwn is for endpoints at which Authorization carries something else than
+	// an access token of this app, such as the secret of an OAuth client: the
+	// handler judges the header itself. Only built-in handlers can have it.
+	AuthOwn Auth = "own"
 )
 
 // Security requirements for huma operations, one for each Auth.
@@ -189,7 +194,10 @@ type Principal struct {
 	ClientID       string
 	Anonymous      bool // the user has no identity yet
 	AuthTime       time.Time
+	Methods        []string    // how the user proved who they are (RFC 8176)
+	ACR            string      // authentication context class that Methods amount to
 	ExpiresAt      time.Time   // of the access token
+	Scopes         []string    // what a limited token is good for; nil = all of the app's API
 	Formerly       []string    // users who became part of UserID on this installation, the newest first: what was written as one of them is UserID's
 	Device         DeviceLevel // of the installation when the token was issued; "" = none
 }

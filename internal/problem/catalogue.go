@@ -57,6 +57,7 @@ const (
 	DeviceProofRequired       Code = "device_proof_required"
 	DeletionPending           Code = "deletion_pending"
 	AccountRequired           Code = "account_required"
+	InsufficientScope         Code = "insufficient_scope"
 	Forbidden                 Code = "forbidden"
 	AppVersionUnsupported     Code = "app_version_unsupported"
 	RouteNotFound             Code = "route_not_found"
@@ -121,6 +122,7 @@ var Catalogue = []Kind{
 	{DeviceProofInvalid, 403, FixRequest, "The device proof is not accepted.", "The evidence does not verify, answers another challenge, or was used before; detail names the part.", "Get a new challenge and make fresh evidence. What was proven before stays.", 0},
 	{DeviceProofRequired, 403, FixRequest, "This needs a proof of the app and the device.", "The feature is configured with device_proof, and the access token does not say that the installation has proven enough; level says what is asked for.", "Prove the device (POST /v1/installations/device-proof), refresh, then repeat the call.", 0},
 	{AccountRequired, 403, Reauthenticate, "This needs a signed-in account.", "The user is anonymous and the feature is for accounts.", "Offer sign-in; anonymous data is carried over.", 0},
+	{InsufficientScope, 403, FixRequest, "The access token is not good for this.", "The token was issued to an OAuth client with a scope that does not cover the route; WWW-Authenticate names the scope that is needed (RFC 6750 §3.1).", "Ask for the scope at /oauth/authorize, if the client may have it.", 0},
 	{Forbidden, 403, ContactSupport, "This is not allowed.", "The user or operator lacks the right.", "Ask for the right, or use another account.", 0},
 	{AppVersionUnsupported, 403, UpdateApp, "This version of the app is no longer supported.", "The app is older than the minimum version.", "Show the update screen with store_url.", 0},
 	{RouteNotFound, 404, FixRequest, "There is no such route.", "No feature has a route for this method and path.", "Check the path and the API version.", 0},

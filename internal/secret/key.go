@@ -5,7 +5,9 @@ import (
 	"crypto/elliptic"
 	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,8 +24,12 @@ type Alg string
 // The algorithms.
 const (
 	ES256 Alg = "ES256" // ECDSA on P-256 with SHA-256 (RFC 7518 §3.4), signs
+	RS256 Alg = "RS256" // RSASSA-PKCS1-v1_5 with SHA-256 and 2048 bits (RFC 7518 §3.3), signs what others may only be able to verify so
 	HMAC  Alg = "HMAC"  // HMAC-SHA-256 (RFC 2104), authenticates and makes blind indexes
 )
+
+// rsaBits is the size of an RS256 key: what every client of OpenID Connect takes.
+const rsaBits = 2048
 
 // KeyState is where a key stands in its life.
 type KeyState string
@@ -52,6 +58,7 @@ type KeyInfo struct {
 type key struct {
 	KeyInfo
 	private *ecdsa.PrivateKey // ES256
+	rsa     *rsa.PrivateKey   // RS256
 	mac     []byte            // HMAC: the MAC key
 	index   []byte            // HMAC: the blind index key, derived so that a MAC and an index never coincide
 }
@@ -74,12 +81,18 @@ func generate(alg Alg) ([]byte, error) {
 			return nil, err
 		}
 		return private.Bytes()
+	case RS256:
+		private, err := rsa.GenerateKey(rand.Reader, rsaBits)
+		if err != nil {
+			return nil, err
+		}
+		return x509.MarshalPKCS1PrivateKey(private), nil
 	case HMAC:
 		b := make([]byte, keySize)
 		rand.Read(b)
 		return b, nil
 	}
-	return nil, fmt.Errorf("secret: algorithm %q is unknown: use ES256 or HMAC", alg)
+	return nil, fmt.Errorf("secret: algorithm %q is unknown: use ES256, RS256 or HMAC", alg)
 }
 
 // parse fills in the material. Errors do not quote it.
@@ -91,6 +104,13 @@ func (k *key) parse(material []byte) error {
 			return fmt.Errorf("key %s of purpose %q is no P-256 private key", k.ID, k.Purpose)
 		}
 		k.private = private
+		return nil
+	case RS256:
+		private, err := x509.ParsePKCS1PrivateKey(material)
+		if err != nil || private.N.BitLen() < rsaBits {
+			return fmt.Errorf("key %s of purpose %q is no RSA private key of %d bits", k.ID, k.Purpose, rsaBits)
+		}
+		k.rsa = private
 		return nil
 	case HMAC:
 		if len(material) != keySize {

@@ -11,7 +11,7 @@ import (
 	"landline/internal/sqldb"
 )
 
-// KeepDefault is how long a retired ES256 key verifies when Ensure was not told.
+// KeepDefault is how long a retired signing key verifies when Ensure was not told.
 const KeepDefault = 24 * time.Hour
 
 const maxPurpose = 64
@@ -22,7 +22,7 @@ type KeyOption func(*keyOptions)
 type keyOptions struct{ keep time.Duration }
 
 // Keep says how long a retired key still verifies: at least the longest life of
-// what it signs. Without it ES256 keys verify for KeepDefault, HMAC keys for ever.
+// what it signs. Without it signing keys verify for KeepDefault, HMAC keys for ever.
 func Keep(d time.Duration) KeyOption { return func(o *keyOptions) { o.keep = d } }
 
 // snapshot is what the hot path reads; it is never changed once stored.
@@ -47,8 +47,8 @@ func (r *Ring) Ensure(ctx context.Context, name string, alg Alg, opts ...KeyOpti
 	if name == "" || len(name) > maxPurpose {
 		return fmt.Errorf("secret: purpose must have 1 to %d bytes, has %d", maxPurpose, len(name))
 	}
-	if alg != ES256 && alg != HMAC {
-		return fmt.Errorf("secret: purpose %q: algorithm %q is unknown: use ES256 or HMAC", name, alg)
+	if alg != ES256 && alg != RS256 && alg != HMAC {
+		return fmt.Errorf("secret: purpose %q: algorithm %q is unknown: use ES256, RS256 or HMAC", name, alg)
 	}
 	var o keyOptions
 	for _, opt := range opts {
@@ -200,7 +200,7 @@ func (r *Ring) keepFor(name string, alg Alg) time.Duration {
 	if v, ok := r.keep.Load(name); ok && v.(time.Duration) > 0 {
 		return v.(time.Duration)
 	}
-	if alg == ES256 {
+	if alg != HMAC {
 		return KeepDefault
 	}
 	return 0

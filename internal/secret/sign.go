@@ -3,6 +3,7 @@ package secret
 import (
 	"crypto/ecdsa"
 	"crypto/hmac"
+	"crypto/rsa"
 	"crypto/sha256"
 	"fmt"
 
@@ -29,19 +30,41 @@ func (r *Ring) Verifier(kid string) (key *ecdsa.PublicKey, purpose string, ok bo
 	return &k.private.PublicKey, k.Purpose, true
 }
 
+// SignerRSA is Signer for RS256.
+func (r *Ring) SignerRSA(purpose string) (kid string, key *rsa.PrivateKey, err error) {
+	p, err := r.purpose(purpose, RS256)
+	if err != nil {
+		return "", nil, err
+	}
+	return p.current.ID, p.current.rsa, nil
+}
+
+// VerifierRSA is Verifier for RS256 keys; the id of a key of another algorithm is unknown to it.
+func (r *Ring) VerifierRSA(kid string) (key *rsa.PublicKey, purpose string, ok bool) {
+	k := r.snap.Load().keys[kid]
+	if k == nil || k.rsa == nil || !k.live(r.clk.Now()) {
+		return nil, "", false
+	}
+	return &k.rsa.PublicKey, k.Purpose, true
+}
+
 // JWKS is the public key set (RFC 7517 §5) of the purposes: current, next, then
-// previous keys that still verify. Purposes without ES256 keys add nothing.
+// previous keys that still verify. Purposes without signing keys add nothing.
 func (r *Ring) JWKS(purposes ...string) jose.JSONWebKeySet {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	s, now := r.snap.Load(), r.clk.Now()
 	for _, name := range purposes {
 		p := s.purposes[name]
-		if p == nil || p.alg != ES256 {
+		if p == nil {
 			continue
 		}
 		for _, k := range p.ordered {
-			if k.live(now) {
+			switch {
+			case !k.live(now):
+			case k.private != nil:
 				set.Keys = append(set.Keys, jose.JSONWebKey{Key: &k.private.PublicKey, KeyID: k.ID, Algorithm: string(jose.ES256), Use: "sig"})
+			case k.rsa != nil:
+				set.Keys = append(set.Keys, jose.JSONWebKey{Key: &k.rsa.PublicKey, KeyID: k.ID, Algorithm: string(jose.RS256), Use: "sig"})
 			}
 		}
 	}

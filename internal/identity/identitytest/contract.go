@@ -43,6 +43,9 @@ func Run(t *testing.T, open func(t *testing.T) identity.Store) {
 		"what is written within belongs to it":     within,
 		"a state is left once":                     states,
 		"all sessions of a user end but one":       endAll,
+		"a browser gives its place to another":     browsers,
+		"the last consent counts":                  consents,
+		"a session keeps its key and its origin":   boundSession,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, open(t)) })
 	}

@@ -1,0 +1,114 @@
+package identity
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"landline/internal/sqldb"
+)
+
+// FuzzRedirectURI: what is allowed is one of the registered texts, or differs
+// from one in the port of a loopback address alone.
+func FuzzRedirectURI(f *testing.F) {
+	registered := testClients[partner].RedirectURIs
+	for _, s := range append(registered, "http://127.0.0.1:8080/cb", "https://partner.example/cb", "http://127.0.0.1:80@evil.example/cb", "com.partner.app:/cb#x", "http://[::1]:1/cb", "//evil", "") {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if !allowed(registered, s) {
+			return
+		}
+		for _, one := range registered {
+			if s == one {
+				return
+			}
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "http" || u.Hostname() != "127.0.0.1" && u.Hostname() != "::1" || u.Path != "/cb" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			t.Errorf("%q is allowed", s)
+		}
+	})
+}
+
+// FuzzAuthorize: whatever is asked, the answer leads nowhere but to the client's
+// own redirect URI, and nobody gets a code without signing in.
+func FuzzAuthorize(f *testing.F) {
+	var node *fixture
+	for _, change := range [][]string{nil, {"prompt", "none"}, {"redirect_uri", "https://evil.example"}, {"scope", "app"}, {"max_age", "0"}, {"response_type", "token"},
+		{"id_token_hint", "e30.e30.e30"}, {"request_uri", pushedPrefix + "x"}, {"state", "\r\nSet-Cookie: a=b"}} {
+		_, query, _ := strings.Cut(authorizeURL(partner, "com.partner.app:/cb", change...), "?")
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		if node == nil {
+			node = oauthFixture(t)
+			node.service.store = emptyStore{} // the node's own ends with the first input's test
+		}
+		r := httptest.NewRequest(http.MethodGet, authorizePath, nil)
+		r.URL.RawQuery = query
+		w := httptest.NewRecorder()
+		node.service.handleAuthorize(w, r)
+		location := w.Header().Get("Location")
+		if strings.ContainsAny(location, "\r\n") || strings.Contains(location, "code=") && !strings.Contains(location, "error") {
+			t.Fatalf("%q leads to %q", query, location)
+		}
+		if location == "" {
+			if w.Code != 200 && w.Code != 400 {
+				t.Errorf("%q: %d", query, w.Code)
+			}
+			return
+		}
+		asked, _ := url.ParseQuery(query)
+		c := node.service.clients[asked.Get("client_id")]
+		if c == nil || !c.allows(asked.Get("redirect_uri")) || !strings.HasPrefix(location, asked.Get("redirect_uri")) {
+			t.Errorf("%q leads to %q", query, location)
+		}
+	})
+}
+
+// FuzzClientAuthentication: no header and no form makes anybody a client without its secret.
+func FuzzClientAuthentication(f *testing.F) {
+	var node *fixture
+	f.Add("Basic YmFja2VuZDp4", "client_id=backend")
+	f.Add("", "client_id=backend&client_secret=x")
+	f.Add("Basic "+"Og==", "client_assertion=a.b.c&client_assertion_type="+url.QueryEscape(assertionType))
+	f.Add("Basic YmFja2VuZDo=", "")
+	f.Fuzz(func(t *testing.T, header, body string) {
+		if node == nil {
+			node = oauthFixture(t)
+			node.service.store = emptyStore{}
+		}
+		form, err := url.ParseQuery(body)
+		if err != nil {
+			return
+		}
+		r := httptest.NewRequest(http.MethodPost, tokenPath, nil)
+		if header != "" {
+			r.Header["Authorization"] = []string{header}
+		}
+		by, refused, err := node.service.callerOf(r, form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if refused == nil && (by.Proven || by.client != nil && by.client.Confidential()) {
+			t.Errorf("%q and %q are %+v", header, body, by)
+		}
+	})
+}
+
+// emptyStore has nothing.
+type emptyStore struct{ Store }
+
+func (emptyStore) Challenge(context.Context, string) (Challenge, error) {
+	return Challenge{}, sqldb.ErrNotFound
+}
+
+func (emptyStore) Browser(context.Context, string) (Browser, error) {
+	return Browser{}, sqldb.ErrNotFound
+}
+
+func (emptyStore) Apply(context.Context, Change) (bool, error) { return true, nil }

@@ -1,0 +1,60 @@
+package identity
+
+// tokenAnswer is the answer of POST /oauth/token (RFC 6749 §5.1).
+type tokenAnswer struct {
+	AccessToken      string `json:"access_token"`
+	IssuedTokenType  string `json:"issued_token_type,omitempty"` // RFC 8693 §2.2.1
+	TokenType        string `json:"token_type"`
+	ExpiresIn        int64  `json:"expires_in"`
+	RefreshToken     string `json:"refresh_token,omitempty"`
+	RefreshExpiresIn int64  `json:"refresh_expires_in,omitempty"`
+	Scope            string `json:"scope"`
+	IDToken          string `json:"id_token,omitempty"`
+}
+
+// tokenRefusal is the fatal answer of the OAuth endpoints (RFC 6749 §5.2).
+// Clients such as AppAuth end the session on any body with the member "error",
+// so nothing that a retry could mend may be sent in this shape.
+type tokenRefusal struct {
+	Error       string `json:"error"`
+	Description string `json:"error_description,omitempty"`
+	Reason      Reason `json:"reason,omitempty"`
+	Recovery    string `json:"recovery,omitempty"`
+
+	status    int    // 0 = 400
+	challenge string // WWW-Authenticate, "" = none
+	nonce     string // DPoP-Nonce, "" = none
+}
+
+// serverMetadata is RFC 8414 and OpenID Connect Discovery 1.0 §3, as much as is true.
+type serverMetadata struct {
+	Issuer                   string   `json:"issuer"`
+	AuthorizationEndpoint    string   `json:"authorization_endpoint"`
+	TokenEndpoint            string   `json:"token_endpoint"`
+	JWKSURI                  string   `json:"jwks_uri"`
+	UserInfoEndpoint         string   `json:"userinfo_endpoint"`
+	RevocationEndpoint       string   `json:"revocation_endpoint"`
+	IntrospectionEndpoint    string   `json:"introspection_endpoint"`
+	EndSessionEndpoint       string   `json:"end_session_endpoint"`
+	PushedRequestEndpoint    string   `json:"pushed_authorization_request_endpoint"`
+	ResponseTypes            []string `json:"response_types_supported"`
+	ResponseModes            []string `json:"response_modes_supported"`
+	GrantTypes               []string `json:"grant_types_supported"`
+	SubjectTypes             []string `json:"subject_types_supported"`
+	IDTokenAlgs              []string `json:"id_token_signing_alg_values_supported"`
+	Scopes                   []string `json:"scopes_supported"`
+	Claims                   []string `json:"claims_supported"`
+	ACRValues                []string `json:"acr_values_supported"`
+	Prompts                  []string `json:"prompt_values_supported"`
+	Locales                  []string `json:"ui_locales_supported"`
+	TokenAuthMethods         []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgs            []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RevocationAuthMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
+	IntrospectionAuthMethods []string `json:"introspection_endpoint_auth_methods_supported"`
+	ChallengeMethods         []string `json:"code_challenge_methods_supported"`
+	IssInResponse            bool     `json:"authorization_response_iss_parameter_supported"`
+	ClaimsParameter          bool     `json:"claims_parameter_supported"`
+	RequestParameter         bool     `json:"request_parameter_supported"`
+	RequestURIParameter      bool     `json:"request_uri_parameter_supported"`
+	DPoPAlgs                 []string `json:"dpop_signing_alg_values_supported,omitempty"`
+}

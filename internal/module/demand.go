@@ -1,0 +1,58 @@
+package module
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"landline/internal/problem"
+)
+
+// AllScope is the scope of the app's own clients: all of the app's API.
+const AllScope = "app"
+
+// Demand is what a route asks of the access token beyond that it verifies. The
+// zero Demand asks for a token that is good for all of the app's API.
+type Demand struct {
+	Scope  string        // one scope; a token with AllScope has every one; "" = AllScope
+	ACR    []string      // authentication context classes, of which one must be met; nil = any
+	MaxAge time.Duration // how long ago the user may have signed in; 0 = no matter
+}
+
+// Check refuses a principal that does not meet d: 403 insufficient_scope (RFC
+// 6750 §3.1), or 401 insufficient_user_authentication with what is needed, so
+// that the client sends the user to sign in again (RFC 9470 §3). now is not used
+// without MaxAge.
+func (d Demand) Check(p *Principal, now time.Time) error {
+	scope := d.Scope
+	if scope == "" {
+		scope = AllScope
+	}
+	if p.Scopes != nil && !slices.Contains(p.Scopes, scope) {
+		return problem.New(problem.InsufficientScope, "the access token's scope does not include %s", scope).
+			WithHeader("WWW-Authenticate", `Bearer realm="landline", error="insufficient_scope", scope="`+scope+`"`)
+	}
+	weak := len(d.ACR) > 0 && !slices.Contains(d.ACR, p.ACR)
+	old := d.MaxAge > 0 && now.Sub(p.AuthTime) > d.MaxAge
+	if !weak && !old {
+		return nil
+	}
+	why := "sign in again: the last time was too long ago"
+	if weak {
+		why = "sign in with a stronger method"
+	}
+	challenge := `Bearer realm="landline", error="insufficient_user_authentication", error_description="` + why + `"`
+	e := problem.New(problem.ReauthenticationRequired, why).With("recoverable", "reauthenticate")
+	if len(d.ACR) > 0 {
+		values := strings.Join(d.ACR, " ")
+		challenge += `, acr_values="` + values + `"`
+		e = e.With("acr_values", values)
+	}
+	if d.MaxAge > 0 {
+		age := int64(d.MaxAge / time.Second)
+		challenge += fmt.Sprintf(`, max_age=%d`, age)
+		e = e.With("max_age", age)
+	}
+	return e.WithHeader("WWW-Authenticate", challenge)
+}
