@@ -20,6 +20,11 @@
 //   - Nothing in the database opens anything: refresh tokens and installation
 //     secrets are derived with keys of the secret ring, and idempotency keys are
 //     stored as MACs.
+//   - The authorization server sends users and codes nowhere but to a redirect
+//     URI of the client's configuration, issues codes with PKCE alone, and gives
+//     tokens for each code once. A token that is bound to a key is refused without
+//     a proof of it. Nobody is signed in on the hosted pages by a form, link or
+//     cookie of somebody else's.
 //
 // What it does not:
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"time"
 
@@ -124,6 +125,9 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		{purposeCode, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 		{purposeDevice, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 		{purposeNonce, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
+	}
+	if all.redirects() && !d.Development && !strings.HasPrefix(d.App.PublicURL, "https://") {
+		return nil, nil, fmt.Errorf("identity.clients: app.public_url is %q: clients take no issuer but https (RFC 8414 §2); write https://, or profile: development", d.App.PublicURL)
 	}
 	if all.redirects() { // RSA keys take long to make, and without a client nobody would use them
 		keep := []secret.KeyOption{secret.Keep(24 * time.Hour)}

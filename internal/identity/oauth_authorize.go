@@ -115,18 +115,12 @@ func (s *Service) issueCode(f *flow, g Grant, before Consent) {
 		s.failAuth(f.w, f.r, f.req, err)
 		return
 	}
-	s.sendBack(f.w, f.r, f.req.redirect, f.req.state, "code", code)
+	s.sendBack(f.w, f.r, f.req.redirect, f.req.state, url.Values{"code": {code}})
 }
 
-// sendBack redirects to the client with the parameters given as name, value
-// pairs, state and iss (RFC 9207).
-func (s *Service) sendBack(w http.ResponseWriter, r *http.Request, redirect, state string, pairs ...string) {
-	q := url.Values{"iss": {s.app.PublicURL}}
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			q.Set(pairs[i], pairs[i+1])
-		}
-	}
+// sendBack redirects to the client with q, state and iss (RFC 9207).
+func (s *Service) sendBack(w http.ResponseWriter, r *http.Request, redirect, state string, q url.Values) {
+	q.Set("iss", s.app.PublicURL)
 	if state != "" {
 		q.Set("state", state)
 	}
@@ -162,7 +156,11 @@ func (s *Service) refuseAuth(w http.ResponseWriter, r *http.Request, fault *auth
 		s.showFailed(w, r, http.StatusBadRequest, fault.Description)
 		return
 	}
-	s.sendBack(w, r, fault.redirect, fault.state, "error", fault.Code, "error_description", fault.Description)
+	q := url.Values{"error": {fault.Code}}
+	if fault.Description != "" {
+		q.Set("error_description", fault.Description)
+	}
+	s.sendBack(w, r, fault.redirect, fault.state, q)
 }
 
 // failAuth answers an error of ours: the client learns whether a retry can help
@@ -177,7 +175,7 @@ func (s *Service) failAuth(w http.ResponseWriter, r *http.Request, req *authRequ
 		code = "temporarily_unavailable"
 	}
 	s.log.ErrorContext(r.Context(), "an authorization request failed", "client", req.client.ID, "answer", code, "error", err)
-	s.sendBack(w, r, req.redirect, req.state, "error", code)
+	s.sendBack(w, r, req.redirect, req.state, url.Values{"error": {code}})
 }
 
 // formTargets is where the browser may be led when it sends a form of this

@@ -11,7 +11,7 @@ import (
 	"landline/internal/sqldb"
 )
 
-const typeAccessToken = "urn:ietf:params:oauth:token-type:access_token"
+const typeAccessToken = "urn:ietf:params:oauth:token-type:access_token" // #nosec G101 -- a name of RFC 8693
 
 // exchanged is a granted token exchange.
 type exchanged struct {

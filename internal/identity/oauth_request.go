@@ -147,6 +147,12 @@ func (a *authRequest) fill(in url.Values) *authFault {
 	case len(in.Get("nonce")) > maxNonce:
 		return bad("invalid_request", "nonce has more than 512 bytes")
 	}
+	return a.fillWishes(in)
+}
+
+// fillWishes reads what the client wishes of tokens and of the sign-in.
+func (a *authRequest) fillWishes(in url.Values) *authFault {
+	bad := func(code, why string) *authFault { return &authFault{Code: code, Description: why} }
 	a.challenge, a.jkt, a.nonce = in.Get("code_challenge"), in.Get("dpop_jkt"), in.Get("nonce")
 	var ok bool
 	if a.scopes, ok = a.client.grantable(in.Get("scope")); !ok {

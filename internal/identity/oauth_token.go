@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	tokenPath = "/oauth/token"
+	tokenPath = "/oauth/token" // #nosec G101 -- a path
 
 	grantCode     = "authorization_code"
 	grantExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -188,7 +188,7 @@ func (s *Service) grantCode(ctx context.Context, by caller, ch Challenge, c code
 		return granted{}, nil, err
 	}
 	for _, e := range change.End {
-		s.revocations.announce(ctx, Revocation{SessionID: e.SessionID, Reason: e.Reason, At: e.At})
+		s.revocations.announce(ctx, Revocation(e))
 		s.metrics.endings.WithLabelValues(string(e.Reason)).Inc()
 	}
 	if out.Tokens, err = s.tokensFor(Grant{session, u}, c.Scope, by.KeyProof, now); err != nil {
