@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	_ "modernc.org/sqlite" // to hold the database locked
 )
 
@@ -185,7 +186,9 @@ type settings struct {
 	Issuers  map[string]string `json:"issuers"` // where the scripts start their providers
 	Apple    appleTeam         `json:"apple"`
 	Control  string            `json:"control"` // POST /lock and /unlock
-	Secret   string            `json:"secret"`  // of every confidential client
+	Secret   string            `json:"secret"`  // of every client that has one
+
+	BackendKey jose.JSONWebKey `json:"backendKey"` // of the client that has a key
 }
 
 type appleTeam struct {
@@ -199,15 +202,25 @@ func startLandline(t *testing.T) settings {
 	t.Helper()
 	dir := t.TempDir()
 	public := freeAddress(t)
-	s := settings{Landline: "http://" + public, Apple: appleTeam{TeamID: "ABCDE12345", KeyID: "FGHIJ67890"}, Secret: rand.Text() + rand.Text(),
+	s := settings{Landline: "http://" + public, Apple: appleTeam{TeamID: "ABCDE12345", KeyID: "FGHIJ67890"}, Secret: "pa:ss word+%/&" + rand.Text(),
 		Issuers: map[string]string{"google": "http://" + freeAddress(t), "apple": "http://" + freeAddress(t), "acme": "http://" + freeAddress(t)}}
 	private, publicKey := appleKey(t)
 	s.Apple.PublicKey = publicKey
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.BackendKey = jose.JSONWebKey{Key: key, KeyID: "backend-1", Algorithm: string(jose.ES256)}
+	half := s.BackendKey.Public()
+	backend, err := half.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
 	data := filepath.Join(dir, "data")
 	var logs output
 	cmd := exec.Command(binary, "serve", "--config", "landline.yaml", "--data", data, "--public", public, "--admin", "127.0.0.1:0")
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + os.TempDir(), "PUBLIC_URL=" + s.Landline, "CLIENT_SECRET=" + s.Secret, "GOOGLE_SECRET=" + s.Secret, "ACME_SECRET=" + s.Secret,
-		"GOOGLE=" + s.Issuers["google"], "APPLE=" + s.Issuers["apple"], "ACME=" + s.Issuers["acme"], "APPLE_KEY=" + private}
+		"GOOGLE=" + s.Issuers["google"], "APPLE=" + s.Issuers["apple"], "ACME=" + s.Issuers["acme"], "APPLE_KEY=" + private, "BACKEND_KEY=" + string(backend)}
 	cmd.Stderr = &logs
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

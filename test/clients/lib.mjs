@@ -4,6 +4,9 @@ import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
+// Standard output is for outcomes; libraries that log write elsewhere.
+console.log = console.error;
+
 // settings come from the Go test that starts this.
 export const settings = JSON.parse(process.env.CLIENTS_TEST);
 

@@ -7,7 +7,7 @@ import * as dpop from 'dpop';
 import * as jose from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as oidc from 'openid-client';
-import { Browser, Phone, call, control, expect, flow, settings, startProviders } from './lib.mjs';
+import { Browser, Phone, call, control, expect, flow, pause, settings, startProviders } from './lib.mjs';
 
 const require = createRequire(import.meta.url);
 const appauth = require('@openid/appauth');
@@ -32,7 +32,7 @@ async function signIn(address, redirect, person = 'olga', browser = new Browser(
   return at.to;
 }
 
-// phoneRefresh is the token request as it goes over the wire.
+// token is a request to the token endpoint as it goes over the wire.
 const token = (form, headers) => call('POST', '/oauth/token', { form, headers });
 
 async function userOf(accessToken) { return (await expect(200, 'GET', '/v1/me', { token: accessToken })).id; }
@@ -52,15 +52,16 @@ async function rejects(promise) {
 const web = await oidc.discovery(issuer, 'web', settings.secret, oidc.ClientSecretBasic(settings.secret), { execute: [oidc.allowInsecureRequests] });
 const webRedirect = 'https://web.example.test/callback';
 
-async function webFlow(config = web, redirect = webRedirect, scope = 'openid email profile offline_access app', more = {}, dpopHandle = undefined) {
+// webFlow is a whole authorization code flow.
+async function webFlow({ config = web, redirect = webRedirect, scope = 'openid email profile offline_access app', more = {}, checks = {}, handle, browser, person } = {}) {
   const verifier = oidc.randomPKCECodeVerifier();
   const [state, nonce] = [oidc.randomState(), oidc.randomNonce()];
   const url = oidc.buildAuthorizationUrl(config, {
     redirect_uri: redirect, scope, state, nonce, code_challenge: await oidc.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256', ...more,
   });
-  const to = await signIn(url, redirect);
-  const checks = { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true };
-  return { to, checks, tokens: await oidc.authorizationCodeGrant(config, to, checks, undefined, dpopHandle && { DPoP: dpopHandle }) };
+  const to = await signIn(url, redirect, person, browser);
+  const expected = { pkceCodeVerifier: verifier, expectedState: state, expectedNonce: nonce, idTokenExpected: true, ...checks };
+  return { tokens: await oidc.authorizationCodeGrant(config, to, expected, undefined, handle && { DPoP: handle }) };
 }
 
 await flow('openid-client', 'discovery', async () => {
@@ -114,6 +115,39 @@ await flow('openid-client', 'refresh, twice with the same token because the answ
   assert.equal(await userOf(a.access_token), sub);
 });
 
+await flow('openid-client', 'a refresh token from before the last two is refused, and says why', async () => {
+  const first = (await webFlow()).tokens.refresh_token;
+  const second = (await oidc.refreshTokenGrant(web, first)).refresh_token;
+  const third = (await oidc.refreshTokenGrant(web, second)).refresh_token;
+  const err = await rejects(oidc.refreshTokenGrant(web, first));
+  assert.deepEqual([err.status, err.error, err.cause.reason], [400, 'invalid_grant', 'stale_duplicate']);
+  await oidc.refreshTokenGrant(web, third); // which came at once, so that it was no thief: the session lives
+});
+
+await flow('openid-client', 'a browser that is signed in: prompt=none asks nothing, prompt=login asks again, max_age is kept', async () => {
+  const browser = new Browser();
+  const first = (await webFlow({ browser })).tokens.claims();
+  const silent = (await webFlow({ browser, more: { prompt: 'none' }, person: 'nobody must sign in' })).tokens.claims();
+  assert.deepEqual([silent.sub, silent.auth_time], [first.sub, first.auth_time]);
+  const again = (await webFlow({ browser, more: { prompt: 'login' } })).tokens.claims();
+  assert.equal(again.sub, first.sub);
+  assert.ok(again.auth_time >= first.auth_time);
+  const aged = (await webFlow({ browser, more: { max_age: '3600' }, checks: { maxAge: 3600 } })).tokens.claims();
+  assert.equal(aged.sub, first.sub);
+});
+
+await flow('openid-client', 'sign-out at the server, and the way back to the client', async () => {
+  const browser = new Browser();
+  const { tokens } = await webFlow({ browser });
+  const after = 'https://web.example.test/bye';
+  const url = oidc.buildEndSessionUrl(web, { post_logout_redirect_uri: after, id_token_hint: tokens.id_token, state: 'out' });
+  let at = await browser.go(url, after);
+  if (!at.to) at = await browser.press(at, after, 'step', 'sign_out');
+  assert.equal(at.to.href, `${after}?state=out`);
+  const err = await rejects(webFlow({ browser, more: { prompt: 'none' } }));
+  assert.equal(err.error, 'login_required', String(err));
+});
+
 await flow('openid-client', 'token exchange for another service, and not for one that is not configured', async () => {
   const params = { subject_token: signedIn.access_token, subject_token_type: accessTokenType };
   const got = await oidc.genericGrantRequest(web, exchangeGrant, { ...params, audience: 'https://reports.example.test' });
@@ -147,7 +181,8 @@ await flow('openid-client', 'a pushed authorization request', async () => {
 await flow('openid-client', 'a wrong client secret is invalid_client with a challenge', async () => {
   const other = await oidc.discovery(issuer, 'web', 'wrong', oidc.ClientSecretBasic('wrong'), { execute: [oidc.allowInsecureRequests] });
   const err = await rejects(oidc.refreshTokenGrant(other, 'any'));
-  assert.equal(err.status ?? err.cause?.[0]?.parameters?.realm ?? err.response?.status, err.status ?? 'landline', String(err));
+  assert.ok(err instanceof oidc.WWWAuthenticateChallengeError, String(err));
+  assert.deepEqual([err.status, err.cause[0].scheme], [401, 'basic']);
   const res = await token({ grant_type: 'refresh_token', refresh_token: 'any' }, { Authorization: `Basic ${btoa('web:wrong')}` });
   assert.deepEqual([res.status, res.json.error], [401, 'invalid_client']);
   assert.match(res.headers.get('www-authenticate'), /^Basic /);
@@ -158,7 +193,7 @@ await flow('openid-client', 'DPoP: code, refresh and resource with a bound token
   const keys = await oidc.randomDPoPKeyPair('ES256');
   const handle = oidc.getDPoPHandle(bound, keys);
   const redirect = 'com.example.bound:/callback';
-  const { tokens } = await webFlow(bound, redirect, 'openid app offline_access', { dpop_jkt: await handle.calculateThumbprint() }, handle);
+  const { tokens } = await webFlow({ config: bound, redirect, scope: 'openid app offline_access', more: { dpop_jkt: await handle.calculateThumbprint() }, handle });
   assert.equal(tokens.token_type, 'dpop');
   const next = await oidc.refreshTokenGrant(bound, tokens.refresh_token, undefined, { DPoP: handle });
   const res = await oidc.fetchProtectedResource(bound, next.access_token, new URL('/v1/me', issuer), 'GET', null, undefined, { DPoP: handle });
@@ -275,6 +310,27 @@ await flow('oauth4webapi', 'DPoP with a wrong clock: the nonce challenge is answ
   assert.equal(res.status, 200);
 });
 
+await flow('oauth4webapi', 'private_key_jwt: an assertion of the client in place of a secret, good once', async () => {
+  const client = { client_id: 'backend' };
+  const key = await jose.importJWK(settings.backendKey, 'ES256');
+  let sent;
+  const auth = oauth.PrivateKeyJwt({ key, kid: settings.backendKey.kid });
+  const spy = async (...args) => { await auth(...args); sent = new URLSearchParams(args[2]); };
+  const verifier = oauth.generateRandomCodeVerifier();
+  const redirect = 'https://backend.example.test/callback';
+  const url = new URL(as.authorization_endpoint);
+  url.search = new URLSearchParams({ client_id: 'backend', redirect_uri: redirect, response_type: 'code', scope: 'openid app', code_challenge: await oauth.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256' });
+  const params = oauth.validateAuthResponse(as, client, await signIn(url, redirect), oauth.expectNoState);
+  const got = await oauth.processAuthorizationCodeResponse(as, client, await oauth.authorizationCodeGrantRequest(as, client, spy, params, redirect, verifier, insecure), { requireIdToken: true });
+  assert.ok(got.refresh_token);
+  const used = { client_assertion: sent.get('client_assertion'), client_assertion_type: sent.get('client_assertion_type') };
+  assert.ok(used.client_assertion);
+  const replay = await token({ grant_type: 'refresh_token', refresh_token: got.refresh_token, ...used });
+  assert.deepEqual([replay.status, replay.json.error], [401, 'invalid_client'], replay.text);
+  const next = await oauth.processRefreshTokenResponse(as, client, await oauth.refreshTokenGrantRequest(as, client, oauth.PrivateKeyJwt({ key, kid: settings.backendKey.kid }), got.refresh_token, insecure));
+  assert.ok(next.access_token);
+});
+
 // --- dpop ------------------------------------------------------------------
 
 await flow('dpop', 'binds an app\'s session when it refreshes; a replayed proof, one for another URL or token, and one of another key are refused', async () => {
@@ -316,7 +372,6 @@ await flow('dpop', 'Ed25519 keys', async () => {
 
 // --- AppAuth ---------------------------------------------------------------
 
-appauth.setFlag?.('IS_LOG', false);
 const requestor = new nodeAppauth.NodeRequestor();
 const crypto = new nodeAppauth.NodeCrypto();
 const handler = new appauth.BaseTokenRequestHandler(requestor);
@@ -346,10 +401,14 @@ const appRequest = (extras, grant_type) => handler.performTokenRequest(service, 
 const appRefresh = (refresh_token) => appRequest({ refresh_token }, appauth.GRANT_TYPE_REFRESH_TOKEN);
 let app;
 
-await flow('AppAuth-JS', 'code with PKCE by a private-use scheme', async () => {
+async function appSignIn() {
   const request = new appauth.AuthorizationRequest({ client_id: 'com.example.clients', redirect_uri: appRedirect, scope: 'openid app', response_type: 'code' }, crypto);
   const code = await new Handler().perform(request);
-  app = await appRequest({ code, extras: { code_verifier: request.internal.code_verifier } }, appauth.GRANT_TYPE_AUTHORIZATION_CODE);
+  return appRequest({ code, extras: { code_verifier: request.internal.code_verifier } }, appauth.GRANT_TYPE_AUTHORIZATION_CODE);
+}
+
+await flow('AppAuth-JS', 'code with PKCE by a private-use scheme', async () => {
+  app = await appSignIn();
   assert.ok(app.isValid() && app.refreshToken && app.idToken);
   assert.ok(app.expiresIn >= 900);
   await userOf(app.accessToken);
@@ -406,6 +465,25 @@ await flow('AppAuth-JS, openid-client, oauth4webapi', 'a token endpoint whose st
   assert.equal(back.status, 200, back.text);
 });
 
+await flow('AppAuth-JS', 'too many refreshes: 429 and Retry-After without a member error; the same token is good afterwards', async () => {
+  let res;
+  let last = (await appSignIn()).refreshToken;
+  for (let n = 0; n < 100; n++) {
+    res = await token({ grant_type: 'refresh_token', client_id: 'com.example.clients', refresh_token: last });
+    if (res.status !== 200) break;
+    last = res.json.refresh_token;
+  }
+  assert.equal(res.status, 429, res.text);
+  assert.match(res.headers.get('content-type'), /^application\/problem\+json/);
+  assert.equal(fatal(res), false, res.text);
+  const err = await rejects(appRefresh(last));
+  assert.ok(err instanceof appauth.AppAuthError && err.extras === undefined);
+  const wait = Number(res.headers.get('retry-after'));
+  assert.ok(wait > 0 && wait <= 60, `Retry-After ${wait}`);
+  await pause(wait);
+  await appRefresh(last);
+});
+
 await flow('AppAuth-JS', 'revocation, after which the refresh is refused for good', async () => {
   assert.equal(await handler.performRevokeTokenRequest(service, new appauth.RevokeTokenRequest({ token: app.refreshToken, client_id: 'com.example.clients' })), true);
   await rejects(appRefresh(app.refreshToken));
@@ -454,16 +532,31 @@ await flow('fetch', 'requests without PKCE, with plain PKCE, for tokens in the U
   }
 });
 
-await flow('fetch', 'a code without its verifier, and one whose flow was begun in another browser, give nothing', async () => {
+await flow('fetch', 'a code without its verifier gives nothing', async () => {
   const mine = await partnerFlow();
   const bare = await token({ grant_type: 'authorization_code', client_id: 'partner', redirect_uri: mine.redirect, code: mine.params.get('code') });
   assert.deepEqual([bare.status, bare.json.error], [400, 'invalid_request'], bare.text);
+});
 
-  const victim = new Browser();
-  const page = await victim.go(authorizeURL({}), loopback);
+await flow('fetch', 'the way back from a provider is good in the browser that went there, and once', async () => {
+  const callback = `${settings.landline}/oauth/callback?`;
+  const begin = async (browser) => browser.atProvider(await browser.link(await browser.go(authorizeURL({}), loopback), callback, 'acme'), callback, 'rita');
   const attacker = new Browser();
-  const back = await attacker.link({ ...page }, `${settings.landline}/oauth/callback`, 'acme').catch((err) => err);
-  assert.ok(!back.to, `the link led ${back.to} in another browser`);
+  const theirs = await begin(attacker);
+  assert.ok(theirs.to.searchParams.get('code'));
+  const victim = new Browser();
+  await victim.go(authorizeURL({}), loopback);
+  const forced = await victim.go(theirs.to, loopback);
+  assert.deepEqual([forced.to, forced.status], [undefined, 400]);
+  assert.doesNotMatch(forced.page, /rita/);
+  const late = await attacker.go(theirs.to, loopback); // the state is used up
+  assert.deepEqual([late.to, late.status], [undefined, 400]);
+
+  const honest = new Browser();
+  const mine = await begin(honest);
+  const page = await honest.go(mine.to, loopback);
+  assert.equal(page.status, 200);
+  assert.match(page.page, /value="allow"/);
 });
 
 await flow('fetch', 'ID and refresh tokens are no access tokens', async () => {
