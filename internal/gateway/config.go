@@ -114,6 +114,7 @@ type FeatureConfig struct {
 	Owner        string             `yaml:"owner" doc:"Team that answers for the feature; shown wherever the feature is." example:"team-flights"`
 	Auth         module.Auth        `yaml:"auth" enum:"none,anonymous,account" doc:"Who may call it: none (no token needed), anonymous (any signed-in installation), account (a user with an identity). Default: account. Built-in features decide it themselves."`
 	DeviceProof  module.DeviceLevel `yaml:"device_proof" enum:"none,key,app,hardware" doc:"How much the installation must have proven of its app and device: key (it holds a private key), app (Apple or Google recognise app and device) or hardware. Default: none."`
+	Scope        string             `yaml:"scope" doc:"Scope that opens the feature to access tokens of OAuth clients which have less than all of the app's API. Default: app, so that the app's own tokens alone are good." example:"flights.read"`
 	MaxAuthAge   config.Duration    `yaml:"max_auth_age" doc:"How long ago the user may have proven themselves; after that 401 insufficient_user_authentication asks for a fresh sign-in (RFC 9470). Default: no limit." example:"5m"`
 	Routes       []RouteConfig      `yaml:"routes" doc:"Methods and paths of the feature, in any number of API versions."`
 	Timeout      config.Duration    `yaml:"timeout" doc:"Time for the whole answer; for streams (Server-Sent Events, WebSockets, unknown length) only until the response header. Default: 10s." example:"800ms"`

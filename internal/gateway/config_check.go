@@ -195,6 +195,9 @@ func (c *checker) policy(v *config.Validator, f *FeatureConfig) {
 	if f.MaxAuthAge != 0 || v.At("max_auth_age").Has() {
 		checkDuration(v.At("max_auth_age"), f.MaxAuthAge, time.Minute, 365*24*time.Hour)
 	}
+	if f.Scope != "" && !module.ValidScope(f.Scope) {
+		v.At("scope").Fault("write for example flights.read", "%q is no scope: it has 1 to 64 characters of A-Z a-z 0-9 . _ : - /", f.Scope)
+	}
 	for key, there := range map[string]bool{"device_proof": f.DeviceProof != "" && f.DeviceProof != module.DeviceNone, "max_auth_age": f.MaxAuthAge > 0} {
 		if there && f.Auth == module.AuthNone {
 			v.At(key).Fault("set auth to anonymous or account, or remove "+key, "means nothing where no token is needed")

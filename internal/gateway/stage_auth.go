@@ -71,7 +71,9 @@ func authenticateStage(o *Options, rt *Route) Stage {
 func authoriseStage(o *Options, rt *Route) Stage {
 	var device module.DeviceLevel
 	var maxAge time.Duration
+	var demand module.Demand
 	if rt.Policy != nil {
+		demand.Scope = rt.Policy.Scope
 		device, maxAge = rt.Policy.DeviceProof, rt.Policy.MaxAuthAge.D()
 	}
 	return func(next Handler) Handler {
@@ -80,7 +82,7 @@ func authoriseStage(o *Options, rt *Route) Stage {
 				return next(x, w, r)
 			}
 			if x.Principal != nil { // on public routes too: an upstream would be told who the user is
-				if err := (module.Demand{}).Check(x.Principal, time.Time{}); err != nil {
+				if err := demand.Check(x.Principal, time.Time{}); err != nil {
 					return err
 				}
 			}

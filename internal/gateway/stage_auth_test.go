@@ -39,6 +39,8 @@ func TestWhoMayCall(t *testing.T) {
 		for _, a := range []module.Auth{module.AuthNone, module.AuthAnonymous, module.AuthAccount} {
 			s.Features[string(a)] = &FeatureConfig{Auth: a, Routes: []RouteConfig{{Match: "/" + string(a), Upstream: "up"}}}
 		}
+		s.Features["scoped"] = &FeatureConfig{Auth: module.AuthAccount, Scope: "openid", Routes: []RouteConfig{{Match: "/scoped", Upstream: "up"}}}
+		s.Features["other"] = &FeatureConfig{Auth: module.AuthAccount, Scope: "flights", Routes: []RouteConfig{{Match: "/other", Upstream: "up"}}}
 		s.Features["app"] = &FeatureConfig{Auth: module.AuthAnonymous, DeviceProof: module.DeviceApp, Routes: []RouteConfig{{Match: "/app", Upstream: "up"}}}
 		s.Features["hardware"] = &FeatureConfig{Auth: module.AuthAnonymous, DeviceProof: module.DeviceHardware, Routes: []RouteConfig{{Match: "/hardware", Upstream: "up"}}}
 		s.Features["fresh"] = &FeatureConfig{Auth: module.AuthAnonymous, MaxAuthAge: config.Duration(5 * time.Minute), Routes: []RouteConfig{{Match: "/fresh", Upstream: "up"}}}
@@ -63,6 +65,9 @@ func TestWhoMayCall(t *testing.T) {
 		{"none", "Authorization: Bearer limited", 403, problem.InsufficientScope},
 		{"anonymous", "Authorization: Bearer limited", 403, problem.InsufficientScope},
 		{"account", "Authorization: Bearer limited", 403, problem.InsufficientScope},
+		{"scoped", "Authorization: Bearer limited", 200, ""},
+		{"scoped", "Authorization: Bearer account", 200, ""},
+		{"other", "Authorization: Bearer limited", 403, problem.InsufficientScope},
 		{"account", "", 401, problem.TokenMissing},
 		{"account", "Authorization: Bearer good", 403, problem.AccountRequired},
 		{"account", "Authorization: Bearer account", 200, ""},

@@ -16,7 +16,7 @@ var (
 		"Landline-Client", "Last-Event-ID", "baggage", "sentry-trace", "traceparent", "tracestate",
 	}
 	corsAnswerHeaders = []string{
-		"Age", "Cache-Status", "Content-Range", "Deprecation", "ETag", "Idempotent-Replayed", "Landline-Degraded", "Landline-Trace-Id", "Landline-Update",
+		"Age", "Cache-Status", "Content-Range", "DPoP-Nonce", "Deprecation", "ETag", "Idempotent-Replayed", "Landline-Degraded", "Landline-Trace-Id", "Landline-Update",
 		"Link", "Location", "RateLimit", "RateLimit-Policy", "Retry-After", "Server-Timing", "Sunset", "WWW-Authenticate",
 	}
 )

@@ -11,6 +11,7 @@ import (
 
 	"landline/internal/audit"
 	"landline/internal/id"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/sqldb"
@@ -324,6 +325,9 @@ func (s *Service) undoErasure(ctx context.Context, user string, entry audit.Entr
 		if err == nil && !undone {
 			err = problem.New(problem.AccountDeleted, "the account is being erased; it is too late to undo it").With("recoverable", recoverInstallation)
 		}
+		return err
+	}
+	if err := s.withNotice(ctx, &c, user, mail.DeletionUndone, mail.Values{At: s.now()}); err != nil {
 		return err
 	}
 	done, err := s.store.Apply(ctx, c)

@@ -129,7 +129,7 @@ func (c *Config) Check(v *config.Validator) {
 		one.check(v.At("clients", name), c)
 	}
 	for name := range c.Scopes {
-		if !validScope(name) {
+		if !module.ValidScope(name) {
 			v.At("scopes", name).Fault("write for example flights.read", "a scope has 1 to 64 characters of A-Z a-z 0-9 . _ : - /")
 		}
 	}

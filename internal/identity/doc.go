@@ -17,9 +17,16 @@
 //   - Access tokens are verified without I/O. A revoked session's access tokens
 //     are refused on the revoking node at once and on every other within a
 //     second, with or without Redis.
+//   - One sign-in with one credential promotes, merges or adds, by the matrix of
+//     DecideSignIn, in one transaction. It may be repeated; nothing is lost,
+//     doubled or given to another user. Accounts are never merged, and an e-mail
+//     address alone links nothing.
+//   - A user can see and end their sessions, take a copy of everything, and leave;
+//     a restored backup brings nobody back.
 //   - Nothing in the database opens anything: refresh tokens and installation
-//     secrets are derived with keys of the secret ring, and idempotency keys are
-//     stored as MACs.
+//     secrets are derived with keys of the secret ring, idempotency keys are
+//     stored as MACs, and what providers tell of people is sealed with each
+//     user's own key.
 //   - The authorization server sends users and codes nowhere but to a redirect
 //     URI of the client's configuration, issues codes with PKCE alone, and gives
 //     tokens for each code once. A token that is bound to a key is refused without
@@ -28,10 +35,6 @@
 //
 // What it does not:
 //
-//   - It does not know sign-in providers; every user is anonymous until one is
-//     added. The account kind, merged and locked users are understood wherever a
-//     session is judged.
-//   - It does not prove that an installation runs on a genuine device.
 //   - A request that the network holds back for longer than the grace window
 //     (30 s) after the client has already got and stored the answer to a repeat of
 //     it cannot be told from a thief's, and costs the session when the client next

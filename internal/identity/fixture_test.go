@@ -26,6 +26,7 @@ import (
 	"landline/internal/clock"
 	"landline/internal/kv"
 	"landline/internal/limit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/queue"
@@ -54,8 +55,11 @@ type fixture struct {
 	mux     *http.ServeMux
 	config  Config
 	people  *module.People
-	events  *recordedEvents
-	queue   *queue.Queue
+
+	outbox      mail.Sender
+	development bool
+	events      *recordedEvents
+	queue       *queue.Queue
 }
 
 // recordedEvents are the events of committed transactions.
@@ -166,7 +170,7 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	if store != nil {
 		s = store(s)
 	}
-	fresh := f.queue == nil
+	fresh := f.queue == nil || f.outbox != nil
 	if fresh {
 		if f.queue, err = queue.New(f.db, queue.Options{Log: log}); err != nil {
 			f.t.Fatal(err)
@@ -178,7 +182,7 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	f.events = &recordedEvents{}
 	f.people = &module.People{}
 	f.service, f.auth, err = newService(module.Deps{
-		People: f.people, Queue: f.queue, DataDir: f.dir,
+		People: f.people, Queue: f.queue, DataDir: f.dir, Mail: f.outbox, Templates: must(mail.LoadTemplates("", "en")), Development: f.development,
 		App: testApp, DB: f.db, KV: kv.NewMemory(f.clock, 1000), Bus: f.bus, Keys: f.ring, Audit: f.audit, Clock: f.clock, Log: log, Metrics: f.metrics, Limits: limit.NewShared(limit.New(f.clock), nil, 0, log, f.metrics),
 	}, f.config, s)
 	if err != nil {
@@ -189,7 +193,10 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	if fresh {
 		f.service.registerJobs(f.queue)
 	}
-	f.t.Cleanup(func() { f.bus.Close() })
+	f.t.Cleanup(func() {
+		f.bus.Close()
+		f.service.close()
+	})
 	mux := http.NewServeMux()
 	f.mux = mux
 	api := humago.New(mux, rest.Config("test", "1"))
@@ -204,7 +211,7 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 		mux.Handle(h.Match, h.Handler)
 		own[h.Match] = h.Auth == module.AuthOwn
 	}
-	for _, h := range f.service.lifeHandlers() {
+	for _, h := range append(f.service.lifeHandlers(), f.service.noticeHandlers()...) {
 		mux.HandleFunc(h.Match, func(w http.ResponseWriter, r *http.Request) {
 			if err := h.Serve(w, r); err != nil {
 				problem.Write(w, r, err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"landline/internal/audit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/queue"
@@ -76,6 +77,9 @@ func (s *Service) requestErasure(ctx context.Context, user, why string) (Erasure
 			}
 			_, err = s.queue.Enqueue(ctx, tx, eraseArgs{User: user}, queue.At(e.EraseAt))
 			return err
+		}
+		if err := s.withNotice(ctx, &c, user, mail.DeletionScheduled, mail.Values{At: e.EraseAt}); err != nil {
+			return Erasure{}, err
 		}
 		done, err := s.changeWithSessions(ctx, user, c)
 		if err != nil || done {

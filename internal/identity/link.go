@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"landline/internal/audit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/sqldb"
@@ -81,6 +82,9 @@ func (s *Service) linkOnce(ctx context.Context, p *module.Principal, proven Prov
 	}
 	i := a.change.Identity
 	a.change.Audit = append(a.change.Audit, userEntry(ctx, p.UserID, "identity.link", i.ID, proven.Provider, nil))
+	if err := s.withNotice(ctx, &a.change, p.UserID, mail.IdentityLinked, mail.Values{Identity: providerName(proven.Provider), At: a.now}); err != nil {
+		return Identity{}, err
+	}
 	done, err := s.store.Apply(ctx, a.change)
 	if err != nil || !done {
 		return Identity{}, err
@@ -147,6 +151,9 @@ func (s *Service) Unlink(ctx context.Context, p *module.Principal, identity stri
 				return problem.New(problem.LastIdentity, "link another way to sign in first")
 			}
 			return nil
+		}
+		if err := s.withNotice(ctx, &c, p.UserID, mail.IdentityUnlinked, mail.Values{Identity: providerName(found.Provider), At: s.now()}); err != nil {
+			return err
 		}
 		done, err := s.store.Apply(ctx, c)
 		if err != nil {

@@ -91,7 +91,7 @@ func TestClientsNeedHTTPS(t *testing.T) {
 	cfg := defaultConfig()
 	cfg.Clients["web"] = ClientConfig{RedirectURIs: []string{"https://app.example.com/cb"}}
 	deps := module.Deps{App: module.App{ID: "com.example.flights", PublicURL: "http://api.example.com"}, DB: f.db, Keys: f.ring, Clock: f.clock, KV: kv.NewMemory(f.clock, 10),
-		People: &module.People{}, Events: module.Nobody, Bus: f.bus, Queue: f.queue, Audit: f.audit, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		People: &module.People{}, Bus: f.bus, Queue: f.queue, Audit: f.audit, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 		Limits: limit.NewShared(limit.New(f.clock), nil, 0, nil, nil), DataDir: t.TempDir()}
 	if _, _, err := newService(deps, cfg, f.service.store); err == nil || !strings.Contains(err.Error(), "https") {
 		t.Errorf("got %v", err)

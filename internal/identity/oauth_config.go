@@ -10,6 +10,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"landline/internal/config"
+	"landline/internal/module"
 )
 
 // ClientConfig is one OAuth client.
@@ -70,7 +71,7 @@ func (c *ClientConfig) check(v *config.Validator, general *Config) {
 		v.At("scopes").Fault("", "has more than %d entries", maxScopes)
 	}
 	for _, scope := range c.Scopes {
-		if !validScope(scope) {
+		if !module.ValidScope(scope) {
 			v.At("scopes").Fault("write for example flights.read", "%q is no scope: it has 1 to 64 characters of A-Z a-z 0-9 . _ : - /", scope)
 		}
 	}
@@ -85,16 +86,6 @@ func (c *ClientConfig) check(v *config.Validator, general *Config) {
 	if c.SessionLifetime != 0 {
 		within(v.At("session_lifetime"), c.SessionLifetime, time.Hour, general.Refresh.Absolute.D())
 	}
-}
-
-func validScope(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._:-/", c) >= 0) {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 64
 }
 
 // clientAlgorithms may sign a client's assertion.

@@ -15,7 +15,7 @@ import (
 // script, which these pages do without.
 func (s *Service) offerConfigured() {
 	for _, p := range s.providers.All() {
-		if p.TakesRedirects() {
+		if p.SendsBackTo(s.app.PublicURL + callbackPath) {
 			s.offer(hostedProvider{Name: p.Name(), Label: providerLabel(p.Name()), Redirect: providerRedirect{providerVerifier{s, p}}})
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"landline/internal/audit"
+	"landline/internal/mail"
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/sqldb"
@@ -270,6 +271,9 @@ func (s *Service) plan(ctx context.Context, a *attempt) error {
 		err = s.addIdentity(ctx, a)
 	} else {
 		err = s.useIdentity(ctx, a)
+	}
+	if err == nil && a.newDevice() {
+		err = s.withNotice(ctx, &a.change, a.owner.ID, mail.NewDevice, mail.Values{Device: deviceName(a.line.Installation), At: a.now})
 	}
 	if a.owner.ID != "" {
 		a.change.Active = a.owner.ID

@@ -20,6 +20,18 @@ type Demand struct {
 	MaxAge time.Duration // how long ago the user may have signed in; 0 = no matter
 }
 
+// ValidScope reports whether s is a scope as they are written here: 1 to 64
+// characters of A-Z a-z 0-9 . _ : - /, which need no quoting anywhere.
+func ValidScope(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._:-/", c) >= 0) {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
 // Check refuses a principal that does not meet d: 403 insufficient_scope (RFC
 // 6750 §3.1), or 401 insufficient_user_authentication with what is needed, so
 // that the client sends the user to sign in again (RFC 9470 §3). now is not used

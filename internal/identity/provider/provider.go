@@ -141,6 +141,11 @@ func (p *Provider) TakesCodes() bool { return p.client.code }
 // TakesRedirects reports whether Begin works.
 func (p *Provider) TakesRedirects() bool { return p.redirects }
 
+// SendsBackTo reports whether the provider is configured to send users back to uri.
+func (p *Provider) SendsBackTo(uri string) bool {
+	return p.redirects && slices.Contains(p.redirectURIs, uri)
+}
+
 // TakesNotices reports whether Notices works.
 func (p *Provider) TakesNotices() bool { return p.notices != nil }
 
