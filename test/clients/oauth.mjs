@@ -466,14 +466,10 @@ await flow('AppAuth-JS, openid-client, oauth4webapi', 'a token endpoint whose st
 });
 
 await flow('AppAuth-JS', 'too many refreshes: 429 and Retry-After without a member error; the same token is good afterwards', async () => {
-  let res;
-  let last = (await appSignIn()).refreshToken;
-  for (let n = 0; n < 100; n++) {
-    res = await token({ grant_type: 'refresh_token', client_id: 'com.example.clients', refresh_token: last });
-    if (res.status !== 200) break;
-    last = res.json.refresh_token;
-  }
-  assert.equal(res.status, 429, res.text);
+  const last = (await appSignIn()).refreshToken;
+  const all = await Promise.all(Array.from({ length: 60 }, () => token({ grant_type: 'refresh_token', client_id: 'com.example.clients', refresh_token: last })));
+  assert.deepEqual([...new Set(all.map((r) => r.status))].sort(), [200, 429]);
+  const res = all.find((r) => r.status === 429);
   assert.match(res.headers.get('content-type'), /^application\/problem\+json/);
   assert.equal(fatal(res), false, res.text);
   const err = await rejects(appRefresh(last));
