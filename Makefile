@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test check docs fuzz bench clean
+.PHONY: help build run test check docs fuzz bench chaos clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ fuzz: ## run every fuzz target for FUZZTIME each (default 20s)
 
 bench: ## print speed as ratios against a baseline in the same run
 	scripts/bench
+
+chaos: ## torment the server and count what breaks; CHAOS_SHORT=1 for the short form
+	scripts/chaos
 
 clean: ## remove what was built; data of landline-data stays
 	rm -rf bin .local

@@ -94,7 +94,7 @@ func (s *Server) AdminAddr() net.Addr { return s.app.AdminAddr() }
 func (s *Server) Database() *Database { return &Database{s.app.House()} }
 
 // ExitCode is what the process should end with after an error of New or Run:
-// 0 for nil, 69 for what may pass, 75 when something was cut off, 78 for a wrong
+// 0 for nil, 65 for a damaged database, 69 for what may pass, 75 when something was cut off, 78 for a wrong
 // configuration, 70 for everything else.
 func ExitCode(err error) int { return app.ExitCode(err) }
 

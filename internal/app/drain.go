@@ -13,13 +13,17 @@ import (
 // flight get shutdown.grace, then what is left is cut. stopBackground ends what
 // else uses storage, which closes last.
 //
+// Until the delay is over no connection is closed that a client may be sending
+// on: it could not know whether its request was executed. Connections end with
+// an answer that says so; Shutdown closes those that are idle even then.
+//
 // http.Server.Shutdown alone may wait for ever (streams, hijacked connections,
 // golang/go#81153), therefore the deadline and the Close behind it.
 func (a *App) drain(ctx context.Context, public, adminServer *http.Server, stopBackground func()) error {
 	began := time.Now()
 	s := a.settings.Shutdown
 	a.kernel.health.Drain()
-	public.SetKeepAlivesEnabled(false)
+	a.gateway.Leave()
 	a.log.Info("draining", "delay", s.Delay.String(), "grace", s.Grace.String())
 	time.Sleep(s.Delay.D())
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"landline/internal/config"
+	"landline/internal/sqldb"
 )
 
 // Exit codes of the process, after sysexits(3), so that an init system and an
@@ -12,6 +13,7 @@ const (
 	ExitOK          = 0  // clean drain
 	ExitDiffers     = 1  // config diff found a difference
 	ExitUsage       = 64 // the command line is wrong
+	ExitCorrupt     = 65 // the database or a backup of it is damaged: restore a sound one
 	ExitUnavailable = 69 // the database or Redis does not answer, or an address is taken: try again
 	ExitInternal    = 70 // a fault of Landline
 	ExitDrain       = 75 // stopped, but something was still running when shutdown.grace ended
@@ -34,6 +36,8 @@ func ExitCode(err error) int {
 	switch {
 	case err == nil:
 		return ExitOK
+	case errors.Is(err, sqldb.ErrCorrupt):
+		return ExitCorrupt
 	case errors.As(err, &known):
 		return known.code
 	case errors.As(err, &faults):

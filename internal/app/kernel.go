@@ -61,7 +61,7 @@ func openKernel(ctx context.Context, s *Settings, version string, log *slog.Logg
 	k = &kernel{log: log, registry: observe.NewRegistry(), health: observe.NewHealth(), people: &module.People{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, k.close(context.WithoutCancel(ctx)))
+			err = errors.Join(wayOut(s, err), k.close(context.WithoutCancel(ctx)))
 			k = nil
 		}
 	}()
@@ -101,13 +101,13 @@ func (k *kernel) openStorage(ctx context.Context, s *Settings) error {
 	}
 	url := s.Database.URL.Reveal()
 	if url == "" {
-		lock, err := os.OpenFile(filepath.Join(s.DataDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+		lock, err := lockDataDir(s.DataDir)
 		if err != nil {
-			return withExit(ExitConfig, fmt.Errorf("data_dir: %w", err))
+			return err
 		}
 		k.lock = lock
-		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-			return withExit(ExitUnavailable, fmt.Errorf("data_dir %s is in use by another landline: stop it, or give this one a data_dir of its own", s.DataDir))
+		if err := interrupted(s.DataDir); err != nil {
+			return err
 		}
 	}
 	var err error
@@ -117,6 +117,18 @@ func (k *kernel) openStorage(ctx context.Context, s *Settings) error {
 	}
 	k.health.Register("database", true, k.db.Ping)
 	return nil
+}
+
+// lockDataDir takes the directory, which must be there, for this process alone until the file is closed.
+func lockDataDir(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- below the configured data directory
+	if err != nil {
+		return nil, withExit(ExitConfig, fmt.Errorf("data_dir: %w", err))
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(withExit(ExitUnavailable, fmt.Errorf("data_dir %s is in use by another landline: stop it, or give this one a data_dir of its own", dir)), lock.Close())
+	}
+	return lock, nil
 }
 
 // openDatabase opens the configured database without migrating it.
@@ -144,10 +156,14 @@ func migrations(capabilities []module.Capability) []sqldb.Migrations {
 
 // migrate brings the schema up to date and makes the queue, whose tables are its own.
 func (k *kernel) migrate(ctx context.Context, capabilities []module.Capability) error {
-	if err := k.db.Migrate(ctx, migrations(capabilities)...); err != nil {
+	err := k.db.Migrate(ctx, migrations(capabilities)...)
+	var newer *sqldb.NewerError
+	switch {
+	case errors.As(err, &newer): // another binary must be installed: trying again cannot help
+		return withExit(ExitConfig, err)
+	case err != nil:
 		return withExit(ExitUnavailable, fmt.Errorf("migrate the database: %w", err))
 	}
-	var err error
 	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry, Lanes: map[string]int{webhook.Lane: webhook.LaneWorkers}}); err != nil {
 		return err
 	}

@@ -24,11 +24,16 @@ func withDatabase(ctx context.Context, o Options, fn func(s *Settings, db *sqldb
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(o.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	if s.Database.URL.Reveal() == "" {
+		if err := interrupted(s.DataDir); err != nil {
+			return err
+		}
+	}
 	db, err := openDatabase(ctx, s, log, nil)
 	if err != nil {
-		return err
+		return wayOut(s, err)
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
+	defer func() { err = errors.Join(wayOut(s, err), db.Close()) }()
 	return fn(s, db, log)
 }
 

@@ -15,6 +15,7 @@ const exitCodes = `## Exit codes
 | 0 | done; for serve: a clean drain |
 | 1 | config diff: something differs |
 | 64 | the command line is wrong |
+| 65 | the database or a backup of it is damaged: restore a sound one |
 | 69 | the database, Redis or the admin API does not answer, or an address is taken: try again |
 | 70 | a fault of Landline |
 | 75 | stopped, but something was cut off when ` + "`shutdown.grace`" + ` ended |

@@ -54,6 +54,16 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
+// atMost is cobra.MaximumNArgs as a fault of the command line.
+func atMost(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := cobra.MaximumNArgs(n)(cmd, args); err != nil {
+			return app.Usage(fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath()))
+		}
+		return nil
+	}
+}
+
 // configFlags are the flags of every command that reads landline.yaml.
 type configFlags struct{ path, data, environment string }
 

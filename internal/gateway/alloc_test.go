@@ -73,21 +73,24 @@ func TestAllocationBudget(t *testing.T) {
 			}
 		}},
 		{"locate the caller", 1, func(x *Exchange, r *http.Request) { h.locate(x, r) }},
-		{"trace, metrics and access log", 5, stage(traceStage(&h.options, h.metrics, rt))},
+		{"trace, metrics and access log", 4, stage(traceStage(&h.options, h.metrics, rt))},
 		{"client header", 0, stage(clientStage(&h.options, h.metrics, rt))},
-		{"rate limit", 3, stage(limit)},
+		{"rate limit", 1, stage(limit)},
 		{"shed", 0, stage(shedStage(h.guard, h.overloadMetrics, rt))},
 		{"authenticate", 0, stage(authenticateStage(&h.options, rt))},
 		{"authorise", 0, stage(authoriseStage(&h.options, rt))},
 		{"compress nothing", 0, stage(compressStage())},
 		{"timeout", 5, stage(upstreamTimeoutStage(time.Minute))},
-		{"header to the upstream", 8, func(x *Exchange, r *http.Request) {
+		{"header to the upstream", 6, func(x *Exchange, r *http.Request) {
 			if _, err := h.outgoingHeader(x, r, up, false); err != nil {
 				t.Fatal(err)
 			}
 		}},
 		{"header to the client", 0, func(*Exchange, *http.Request) { clear(w.header); copyAnswerHeader(w.header, answer) }},
-		{"Server-Timing", 2, func(x *Exchange, _ *http.Request) { serverTiming(nil, time.Millisecond, time.Microsecond) }},
+		{"Server-Timing", 1, func(x *Exchange, _ *http.Request) {
+			clear(w.header)
+			(&responseWriter{ResponseWriter: w, x: x, headerAt: time.Now()}).addTiming()
+		}},
 	} {
 		r := request()
 		x := &Exchange{}
@@ -99,5 +102,21 @@ func TestAllocationBudget(t *testing.T) {
 		if n > c.budget {
 			t.Errorf("%s allocates %v times, its budget is %v", c.name, n, c.budget)
 		}
+	}
+}
+
+// TestAllocationBudgetOfTheWholeWay bounds a proxied GET with everything on,
+// from the client's connection to the upstream's and back: what net/http's
+// server allocates, some 18 times, and all of ours: 58 times, and a few more with
+// the race detector, under which a sync.Pool forgets on purpose. A bare
+// httputil.ReverseProxy allocates 77 times.
+func TestAllocationBudgetOfTheWholeWay(t *testing.T) {
+	const budget = 66
+	ask := asker(t, everythingOn(t, plainService(t)).addr, everythingHeader)
+	ask() // connects, and makes what is made once
+	n := testing.AllocsPerRun(500, ask)
+	t.Logf("%v of %d", n, budget)
+	if n > budget {
+		t.Errorf("a proxied GET with everything on allocates %v times, its budget is %d", n, budget)
 	}
 }

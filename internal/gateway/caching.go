@@ -42,13 +42,15 @@ type caching struct {
 	running sync.WaitGroup
 	slots   chan struct{}
 
-	mu     sync.Mutex // of what follows
-	memory int64
-	unsub  []func()
-	closed bool
+	mu      sync.Mutex // of what follows
+	memory  int64
+	unsub   []func()
+	closed  bool
+	owed    bool // other nodes have not been told of a write
+	telling bool // catchUp is running
 }
 
-// cacheNews tells other nodes what was purged.
+// cacheNews tells other nodes what was purged; without a feature, tag and path, that all is in doubt.
 type cacheNews struct {
 	Node    string `json:"node"`
 	Feature string `json:"feature,omitempty"`
@@ -122,6 +124,10 @@ func (c *caching) heard(n cacheNews) {
 	if n.Node == c.node {
 		return
 	}
+	if n.Feature == "" && n.Tag == "" && n.Path == "" {
+		c.missed()
+		return
+	}
 	if second := c.shared.Load(); second != nil && n.Feature != "" {
 		second.Forget(n.Feature)
 	}
@@ -187,7 +193,11 @@ func (c *caching) invalidate(ctx context.Context, feature, path string) {
 	}
 	store.Purge(cache.Purge{Path: path})
 	c.metrics.purges.WithLabelValues("write").Inc()
-	if !c.o.Shared || c.o.Clock.Now().UnixNano() < c.quiet.Load() {
+	if !c.o.Shared {
+		return
+	}
+	if c.o.Clock.Now().UnixNano() < c.quiet.Load() {
+		c.owe()
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), newsWait)
@@ -197,7 +207,53 @@ func (c *caching) invalidate(ctx context.Context, feature, path string) {
 	}
 	if err := cacheTopic.Publish(ctx, c.o.Bus, cacheNews{Node: c.node, Path: path}); err != nil {
 		c.quiet.Store(c.o.Clock.Now().Add(newsPause).UnixNano())
+		c.owe()
 		c.o.Log.WarnContext(ctx, "other nodes could not be told of a write; they drop what they have stored once they are reached again", "error", err)
+	}
+}
+
+// owe notes that other nodes do not know of a write. They may be connected to
+// Redis all the while, and then notice nothing themselves.
+func (c *caching) owe() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.owed = true
+	if !c.telling && !c.closed {
+		c.telling = true
+		c.running.Go(c.catchUp)
+	}
+}
+
+// catchUp tells other nodes that all they have stored is in doubt, again and
+// again until they have been told of everything that is owed.
+func (c *caching) catchUp() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.base.Done():
+			return
+		case <-timer.C:
+		}
+		c.mu.Lock()
+		if !c.owed {
+			c.telling = false
+			c.mu.Unlock()
+			return
+		}
+		c.owed = false // what is owed from here on may come too late for this message
+		c.mu.Unlock()
+		ctx, cancel := context.WithTimeout(c.base, newsPause)
+		err := cacheTopic.Publish(ctx, c.o.Bus, cacheNews{Node: c.node})
+		cancel()
+		if err != nil {
+			c.mu.Lock()
+			c.owed = true
+			c.mu.Unlock()
+		} else {
+			c.quiet.Store(0)
+		}
+		timer.Reset(newsPause)
 	}
 }
 

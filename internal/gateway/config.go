@@ -59,6 +59,7 @@ type LimitsConfig struct {
 type UpstreamConfig struct {
 	Targets           []TargetConfig     `yaml:"targets" doc:"Where the service runs: at least one; requests are spread by weight."`
 	Protocol          string             `yaml:"protocol" enum:"auto,http1,http2,h2c" doc:"auto: HTTP/2 where TLS negotiates it, else HTTP/1.1. http1 and http2 insist; h2c is HTTP/2 without TLS. WebSockets always use HTTP/1.1."`
+	Transport         string             `yaml:"transport" enum:"auto,standard" doc:"auto: HTTP/1.1 without TLS goes over connections of the gateway's own, which cost less; all else over those of Go's net/http. standard: net/http for everything."`
 	ConnectTimeout    config.Duration    `yaml:"connect_timeout" doc:"Time to connect, TLS included."`
 	IdleTimeout       config.Duration    `yaml:"idle_timeout" doc:"How long an unused connection is kept. Keep it below the service's own keep-alive time."`
 	Balance           string             `yaml:"balance" enum:"weighted,installation" doc:"weighted: at random by weight. installation: requests of one installation (without a token: of one address) go to the same target as long as it is well and not much fuller than the others."`
@@ -80,8 +81,8 @@ type UpstreamConfig struct {
 // Defaults fills an upstream before its keys are read.
 func (c *UpstreamConfig) Defaults() {
 	*c = UpstreamConfig{
-		Protocol: "auto",
-		Balance:  BalanceWeighted, RetryBudget: BudgetConfig{Share: 0.2, Min: 3},
+		Protocol: "auto", Transport: TransportAuto,
+		Balance: BalanceWeighted, RetryBudget: BudgetConfig{Share: 0.2, Min: 3},
 		MaxConnectionAge: config.Duration(10 * time.Minute), Resolve: config.Duration(30 * time.Second),
 		ConnectTimeout:  config.Duration(2 * time.Second),
 		IdleTimeout:     config.Duration(55 * time.Second),

@@ -17,6 +17,12 @@ const (
 	BalanceInstallation = "installation"
 )
 
+// Values of UpstreamConfig.Transport.
+const (
+	TransportAuto     = "auto"
+	TransportStandard = "standard"
+)
+
 // HealthConfig is how targets are probed.
 type HealthConfig struct {
 	Path      string          `yaml:"path" doc:"Path that is asked with GET, below the target's base path." example:"/healthz"`

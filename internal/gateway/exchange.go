@@ -54,10 +54,13 @@ type Exchange struct {
 	write    time.Duration // how long the client may take nothing of its answer
 	body     *requestBody  // nil for a request without a body
 	status   int           // what the upstream answered, 0 if it did not
-	stock5xx bool          // a 5xx of the upstream becomes an error, for the fallback stage
-	secure   bool          // the client came over TLS, to us or to a trusted proxy
-	origin   string        // Origin of a page that calls
-	encoding string        // what the compress stage sent the answer as, "" = as it was
+	answered bool          // what the client gets is the upstream's answer
+	room     [oneRoom]string
+	used     int    // of room
+	stock5xx bool   // a 5xx of the upstream becomes an error, for the fallback stage
+	secure   bool   // the client came over TLS, to us or to a trusted proxy
+	origin   string // Origin of a page that calls
+	encoding string // what the compress stage sent the answer as, "" = as it was
 
 	uncompressed int64       // size of the answer's body before that
 	edits        headerEdits // what stages do to the final answer's header
@@ -69,4 +72,19 @@ type Exchange struct {
 	graphql *graphQLRequest // what was read of the body, for the next try
 
 	deadline time.Time // of a call of an aggregated route: when the whole answer is due
+}
+
+// oneRoom is how many header fields of a usual request are made with one.
+const oneRoom = 10
+
+// one is a header field's single value, in the Exchange's own memory as long as
+// there is room: for fields that live no longer than the request, on the
+// goroutine that handles it.
+func (x *Exchange) one(value string) []string {
+	if x.used == len(x.room) {
+		return []string{value}
+	}
+	i := x.used
+	x.room[i], x.used = value, i+1
+	return x.room[i : i+1 : i+1]
 }

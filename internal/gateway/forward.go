@@ -12,16 +12,15 @@ import (
 	"net/textproto"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"landline/internal/gateway/http1"
 	"landline/internal/problem"
 )
-
-// maxInformational bounds the 1xx answers that one request may draw.
-const maxInformational = 16
 
 // forward returns the handler at the end of a proxied route's way: it sends the
 // request to x.target and streams the answer back.
@@ -58,10 +57,21 @@ func (c *call) end() {
 // roundTrip sends the request and waits for the header of the answer. It
 // touches nothing but the call, so that two calls can run side by side.
 func (c *call) roundTrip() (*http.Response, error) {
-	if c.upgrade {
+	switch {
+	case c.short:
+		return c.connections.plain.Send(c.in.Context(), &c.plain, c)
+	case c.upgrade:
 		return c.connections.upgrade.RoundTrip(c.out)
 	}
 	return c.connections.main.RoundTrip(c.out)
+}
+
+// Sending and Informational tell the call what happens on the short way.
+func (c *call) Sending() { c.sent.Store(true) }
+
+// Informational passes an informational answer on.
+func (c *call) Informational(status int, h http.Header) error {
+	return c.got1xx(status, textproto.MIMEHeader(h))
 }
 
 // finish notes how the call went and passes the answer on.
@@ -100,7 +110,9 @@ type call struct {
 	x       *Exchange
 	w       http.ResponseWriter
 	in      *http.Request // from the client
-	out     *http.Request // to the upstream
+	short   bool          // it goes as plain, by way of http1
+	plain   http1.Request
+	out     *http.Request // to the upstream otherwise
 	up      *upstream
 	target  *target
 	body    loan // of the client's body
@@ -131,6 +143,46 @@ func (c *call) prepare(path *pathTemplate) error {
 			return problem.New(problem.InvalidRequest, "%s", err.Error())
 		}
 	}
+	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
+		c.body.body, c.body.client, c.body.clock = r.Body, x.body, &x.countdown
+		if x.tries != nil {
+			c.body.trial = &x.tries.clock
+		}
+	}
+	if c.short = !c.upgrade && c.target.address != ""; c.short {
+		return c.preparePlain(escaped, header)
+	}
+	return c.prepareOut(escaped, header)
+}
+
+// host is the Host field of the request.
+func (c *call) host() string {
+	if c.up.config.PreserveHost {
+		return c.in.Host
+	}
+	return c.target.host
+}
+
+// preparePlain makes the request for the short way.
+func (c *call) preparePlain(escaped string, header http.Header) error {
+	r := c.in
+	if strings.IndexByte(r.URL.RawQuery, ' ') >= 0 { // HTTP/2 can carry one, the request line cannot
+		return problem.New(problem.InvalidRequest, "the query has a space; write %%20")
+	}
+	target := escaped
+	if r.URL.RawQuery != "" || r.URL.ForceQuery {
+		target += "?" + r.URL.RawQuery
+	}
+	c.plain = http1.Request{Method: r.Method, Address: c.target.address, Host: c.host(), Target: target, Header: header}
+	if c.body.body != nil {
+		c.plain.Body, c.plain.ContentLength, c.plain.Trailer = &c.body, r.ContentLength, r.Trailer
+	}
+	return nil
+}
+
+// prepareOut makes the request for net/http.
+func (c *call) prepareOut(escaped string, header http.Header) error {
+	r := c.in
 	decoded, err := url.PathUnescape(escaped)
 	if err != nil {
 		return problem.New(problem.InvalidRequest, "the path is not well-formed").Wrap(err)
@@ -143,16 +195,9 @@ func (c *call) prepare(path *pathTemplate) error {
 	out.URL, out.Header, out.RequestURI, out.Close = &c.url, header, "", false
 	out.Proto, out.ProtoMajor, out.ProtoMinor, out.TransferEncoding = "HTTP/1.1", 1, 1, nil
 	out.TLS, out.Pattern, out.Form, out.PostForm, out.MultipartForm = nil, "", nil, nil, nil
-	out.Host = ""
-	if c.up.config.PreserveHost {
-		out.Host = r.Host
-	}
+	out.Host = c.host()
 	out.Body, out.GetBody = nil, nil // without GetBody the transport never sends a body twice
-	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
-		c.body.body, c.body.client, c.body.clock = r.Body, x.body, &x.countdown
-		if x.tries != nil {
-			c.body.trial = &x.tries.clock
-		}
+	if c.body.body != nil {
 		out.Body = &c.body
 	}
 	c.out = out
@@ -166,8 +211,8 @@ func (c *call) gotConn(httptrace.GotConnInfo) { c.sent.Store(true) }
 func (c *call) got1xx(code int, header textproto.MIMEHeader) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.informational++; c.informational > maxInformational {
-		return errors.New("more than " + strconv.Itoa(maxInformational) + " informational answers")
+	if c.informational++; c.informational > http1.MaxInformational {
+		return errors.New("more than " + strconv.Itoa(http1.MaxInformational) + " informational answers")
 	}
 	if c.final || code != http.StatusEarlyHints && code != http.StatusProcessing {
 		return nil // 100 Continue comes from reading the client's body

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"landline/internal/problem"
 )
@@ -44,7 +43,7 @@ func (c *call) answer(res *http.Response) error {
 			h.Add("Trailer", key)
 		}
 	}
-	h["Server-Timing"] = serverTiming(h["Server-Timing"], time.Since(x.Start), x.UpstreamTook)
+	x.answered = true
 	announced := len(res.Trailer)
 	early, err := c.beforeAnswer()
 	if err != nil {
@@ -90,16 +89,6 @@ func (c *call) beforeAnswer() (early bool, err error) {
 	return true, nil
 }
 
-// serverTiming adds our entries to those of the upstream (W3C Server Timing, milliseconds).
-func serverTiming(fromUpstream []string, all, upstream time.Duration) []string {
-	b := make([]byte, 0, 64)
-	b = append(b, "app;dur="...)
-	b = strconv.AppendFloat(b, float64(max(all-upstream, 0))/1e6, 'f', 1, 64)
-	b = append(b, ", upstream;dur="...)
-	b = strconv.AppendFloat(b, float64(upstream)/1e6, 'f', 1, 64)
-	return append(fromUpstream[:len(fromUpstream):len(fromUpstream)], string(b))
-}
-
 type bodyKind uint8
 
 const (
@@ -138,15 +127,19 @@ func (c *call) copyBody(res *http.Response) error {
 	out := c.pieces(res.ContentLength < 0)
 	for {
 		n, err := res.Body.Read(buf[:])
-		if n > 0 {
+		switch {
+		case err == io.EOF: // nothing is left to wait for but the client
+			c.x.countdown.forget()
+			if n > 0 && out.write(buf[:n], true) != nil {
+				return errClientGone
+			}
+			return nil
+		case n > 0:
 			c.x.countdown.pause()
 			if werr := out.write(buf[:n], err != nil); werr != nil {
 				return errClientGone
 			}
 			c.x.countdown.resume()
-		}
-		if err == io.EOF {
-			return nil
 		}
 		if err != nil {
 			return c.cutShort(err)

@@ -72,7 +72,7 @@ func hasToken(values []string, token string) bool {
 // outgoingHeader makes the header of the request to the upstream. The value
 // slices are shared with the client's request and must not be written to.
 func (g *Gateway) outgoingHeader(x *Exchange, r *http.Request, up *upstream, upgrade bool) (http.Header, error) {
-	h := make(http.Header, len(r.Header)+8)
+	h := make(http.Header, len(r.Header)+6)
 	for key, values := range r.Header {
 		if hopByHop[key] || underscored(key) {
 			continue
@@ -106,19 +106,23 @@ func (g *Gateway) outgoingHeader(x *Exchange, r *http.Request, up *upstream, upg
 	if upgrade {
 		h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	}
-	if _, said := h["User-Agent"]; !said {
-		h["User-Agent"] = []string{""} // else net/http would name itself
+	switch agent := h["User-Agent"]; len(agent) {
+	case 0:
+		h["User-Agent"] = noValue // else net/http would name itself
+	case 1:
+	default:
+		h["User-Agent"] = agent[:1:1] // RFC 9110 §10.1.5: it has one value
 	}
 	g.addForwarding(h, x, r)
 	if x.TraceID != "" {
-		h["Traceparent"] = []string{observe.Traceparent(x.TraceID, x.SpanID, x.Sampled)}
+		h["Traceparent"] = x.one(observe.Traceparent(x.TraceID, x.SpanID, x.Sampled))
 	}
 	if x.Principal != nil && g.options.Auth != nil {
 		token, err := g.options.Auth.UpstreamToken(x.Principal, up.name)
 		if err != nil {
 			return nil, err
 		}
-		h["Landline-Identity"] = []string{token}
+		h["Landline-Identity"] = x.one(token)
 	}
 	if x.Route.Version != "" {
 		h[x.Route.versions.header] = []string{x.Route.Version}
@@ -159,13 +163,12 @@ func (g *Gateway) addForwarding(h http.Header, x *Exchange, r *http.Request) {
 	if x.peer.Is6() {
 		node = `"[` + peer + `]"`
 	}
-	element := "for=" + node + ";host=" + quoted(r.Host) + ";proto=" + proto
+	element := "for=" + node + `;host="` + escapedQuotes(r.Host) + `";proto=` + proto
 	if !x.trusted {
-		lines := []string{peer, proto, r.Host, element} // one piece of memory for all
-		h["X-Forwarded-For"] = lines[0:1:1]
-		h["X-Forwarded-Proto"] = lines[1:2:2]
-		h["X-Forwarded-Host"] = lines[2:3:3]
-		h["Forwarded"] = lines[3:4:4]
+		h["X-Forwarded-For"] = x.one(peer)
+		h["X-Forwarded-Proto"] = x.one(proto)
+		h["X-Forwarded-Host"] = x.one(r.Host)
+		h["Forwarded"] = x.one(element)
 		return
 	}
 	h["X-Forwarded-For"] = []string{join(r.Header["X-Forwarded-For"], peer)}
@@ -187,13 +190,15 @@ func join(values []string, last string) string {
 
 var quotedPairs = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
-// quoted is an RFC 9110 quoted-string; hosts have no control characters.
-func quoted(s string) string {
+// escapedQuotes is s inside of an RFC 9110 quoted-string; hosts have no control characters.
+func escapedQuotes(s string) string {
 	if strings.IndexByte(s, '"') >= 0 || strings.IndexByte(s, '\\') >= 0 {
-		s = quotedPairs.Replace(s)
+		return quotedPairs.Replace(s)
 	}
-	return `"` + s + `"`
+	return s
 }
+
+var noValue = []string{""}
 
 // copyAnswerHeader passes the upstream's response header on, without what
 // concerns its connection and without what only the gateway may say.

@@ -63,6 +63,7 @@ type Gateway struct {
 	limits  *limit.Shared
 	idem    *idem.Store
 	streams *streams
+	leaving atomic.Bool // see Leave
 	cache   *caching
 
 	upstreamMetrics *upstreamMetrics

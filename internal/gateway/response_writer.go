@@ -33,27 +33,37 @@ func (w *responseWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// addTiming adds to Server-Timing (W3C) what joins the app's own measurement
-// of the request with ours: the trace, and our time where no upstream took
-// part (the answer of an upstream has both times already).
+// addTiming adds to Server-Timing (W3C, milliseconds) what joins the app's own
+// measurement of the request with ours: our time, that of the upstream if the
+// answer is the upstream's, and the trace.
 func (w *responseWriter) addTiming() {
-	b := make([]byte, 0, 112)
-	h := w.ResponseWriter.Header()
-	if w.x.Upstream == "" || len(h["Server-Timing"]) == 0 {
-		b = append(b, "app;dur="...)
-		b = strconv.AppendFloat(b, float64(w.headerAt.Sub(w.x.Start))/1e6, 'f', 1, 64)
-		b = append(b, ", "...)
+	x := w.x
+	b := make([]byte, 0, 128)
+	ours := w.headerAt.Sub(x.Start)
+	if x.answered {
+		ours = max(ours-x.UpstreamTook, 0)
 	}
-	b = append(b, `traceparent;desc="00-`...)
-	b = append(b, w.x.TraceID...)
+	b = append(b, "app;dur="...)
+	b = strconv.AppendFloat(b, float64(ours)/1e6, 'f', 1, 64)
+	if x.answered {
+		b = append(b, ", upstream;dur="...)
+		b = strconv.AppendFloat(b, float64(x.UpstreamTook)/1e6, 'f', 1, 64)
+	}
+	b = append(b, `, traceparent;desc="00-`...)
+	b = append(b, x.TraceID...)
 	b = append(b, '-')
-	b = append(b, w.x.SpanID...)
-	if w.x.Sampled {
+	b = append(b, x.SpanID...)
+	if x.Sampled {
 		b = append(b, `-01"`...)
 	} else {
 		b = append(b, `-00"`...)
 	}
-	h["Server-Timing"] = append(h["Server-Timing"], string(b))
+	h := w.ResponseWriter.Header()
+	if before := h["Server-Timing"]; len(before) > 0 { // the upstream's own
+		h["Server-Timing"] = append(before[:len(before):len(before)], string(b))
+	} else {
+		h["Server-Timing"] = x.one(string(b))
+	}
 }
 
 func (w *responseWriter) Write(b []byte) (int, error) {

@@ -24,7 +24,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem.Write(w, r, problem.New(problem.Draining, "this node is starting"))
 		return
 	}
-	if g.streams.isDraining() || ambiguous(r) {
+	if g.leaving.Load() || ambiguous(r) {
 		w.Header().Set("Connection", "close")
 	}
 	x := &Exchange{Start: g.options.Clock.Now()}
@@ -189,9 +189,16 @@ func (g *Gateway) Server() *http.Server {
 	}
 }
 
-// Drain ends event streams and WebSockets politely and asks connections to
-// close after their next answer. Requests go on being served.
-func (g *Gateway) Drain() { g.streams.drain() }
+// Leave makes every answer from now on the last of its connection. Connections
+// that are idle stay open: a request may be on its way on them.
+func (g *Gateway) Leave() { g.leaving.Store(true) }
+
+// Drain is Leave, and ends event streams and WebSockets politely. Requests go on
+// being served.
+func (g *Gateway) Drain() {
+	g.Leave()
+	g.streams.drain()
+}
 
 // unescape decodes a wildcard's value for module handlers. Values come from a
 // path that net/http has parsed, so that they are well-formed.

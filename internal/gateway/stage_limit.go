@@ -61,7 +61,7 @@ func limitStage(o *Options, l *limit.Shared, rt *Route) (Stage, error) {
 			}
 			n := len(limiters)
 			admitted := l.Take(r.Context(), checks[:n], states[:n])
-			tell(w.Header(), limiters, checks[:n], states[:n], admitted)
+			tell(x, w.Header(), limiters, checks[:n], states[:n], admitted)
 			if !admitted {
 				return refused(limiters, states[:n])
 			}
@@ -142,7 +142,7 @@ func addressKey(ip string) string {
 }
 
 // tell writes RateLimit-Policy and RateLimit.
-func tell(h http.Header, limiters []limiter, checks []limit.Check, states []limit.State, admitted bool) {
+func tell(x *Exchange, h http.Header, limiters []limiter, checks []limit.Check, states []limit.State, admitted bool) {
 	var order [maxPolicy]int
 	for i := range states {
 		order[i] = i
@@ -179,8 +179,8 @@ func tell(h http.Header, limiters []limiter, checks []limit.Check, states []limi
 		}
 		state = strconv.AppendInt(state, ceilSeconds(t), 10)
 	}
-	lines := []string{string(policy), string(state)}
-	h["Ratelimit-Policy"], h["Ratelimit"] = lines[0:1:1], lines[1:2:2]
+	both := string(append(policy, state...)) // one piece of memory
+	h["Ratelimit-Policy"], h["Ratelimit"] = x.one(both[:len(policy)]), x.one(both[len(policy):])
 }
 
 func separate(b []byte) []byte {

@@ -36,7 +36,7 @@ func traceStage(o *Options, m *metrics, rt *Route) Stage {
 			s.w = responseWriter{ResponseWriter: w, x: x}
 			t.join(x, r)
 			h := w.Header()
-			h["Landline-Trace-Id"] = []string{x.TraceID}
+			h["Landline-Trace-Id"] = x.one(x.TraceID)
 			ctx := observe.WithSampledTrace(r.Context(), x.TraceID, x.SpanID, x.Sampled)
 			if o.Development {
 				ctx = problem.WithDebug(ctx)

@@ -66,12 +66,6 @@ func (s *streams) drain() {
 	}
 }
 
-func (s *streams) isDraining() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.draining
-}
-
 // reconnectMillis spreads the clients of a drained node over a few seconds.
 func reconnectMillis() int { return 500 + rand.IntN(4500) } // #nosec -- spreading load is no secret
 

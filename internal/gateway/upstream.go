@@ -35,6 +35,7 @@ type target struct {
 	weight   int
 	scheme   string
 	host     string
+	address  string         // host:port to connect to without TLS, "" where net/http is to do it
 	basePath string         // escaped, without a trailing slash
 	inFlight *atomic.Int64  // carried over from table to table
 	health   *health.Target // carried over from table to table
@@ -57,6 +58,7 @@ func newUpstream(name string, c *UpstreamConfig, o *Options, shares overload.Sha
 			scheme: parsed.Scheme, host: parsed.Host, basePath: strings.TrimRight(parsed.EscapedPath(), "/"),
 			inFlight: new(atomic.Int64),
 		}
+		t.address = c.plainAddress(parsed)
 		u.targets = append(u.targets, t)
 		u.ids = append(u.ids, balance.Hash(t.url()))
 		total += t.weight

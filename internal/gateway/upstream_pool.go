@@ -10,11 +10,15 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
+
+	"landline/internal/gateway/http1"
 )
 
 // pool holds the connections of one upstream. It outlives the tables that use
@@ -48,8 +52,9 @@ type pool struct {
 // generation is a set of connections of about the same age.
 type generation struct {
 	main    *http.Transport
-	upgrade *http.Transport // HTTP/1.1 alone: a WebSocket takes over its connection
-	until   time.Time       // the zero time = for ever
+	plain   *http1.Transport // for targets without TLS
+	upgrade *http.Transport  // HTTP/1.1 alone: a WebSocket takes over its connection
+	until   time.Time        // the zero time = for ever
 
 	users   atomic.Int64
 	retired atomic.Bool
@@ -137,12 +142,40 @@ func (p *pool) transport(protocols http.Protocols) *http.Transport {
 	}
 }
 
+// plain is the short way to targets without TLS.
+func (p *pool) plain() *http1.Transport {
+	c := &p.config
+	return http1.New(http1.Config{
+		Dial:            p.dialer.DialContext,
+		IdleConnections: c.IdleConnections,
+		MaxConnections:  c.MaxConnections,
+		IdleTimeout:     c.IdleTimeout.D(),
+		Header:          int(c.ResponseHeader),
+		Continue:        time.Second,
+	})
+}
+
+// plainAddress is where the short way connects to for a target, "" if net/http
+// is to reach it: over TLS, by HTTP/2, under a name that is not ASCII, or at an address with a zone.
+func (c *UpstreamConfig) plainAddress(target *url.URL) string {
+	http1Only := c.Protocol != "http2" && c.Protocol != "h2c"
+	if !http1.Supported || target.Scheme != "http" || !http1Only || c.Transport == TransportStandard ||
+		strings.IndexFunc(target.Host, func(r rune) bool { return r > unicode.MaxASCII || r == '%' }) >= 0 {
+		return ""
+	}
+	port := target.Port()
+	if port == "" {
+		port = "80"
+	}
+	return net.JoinHostPort(target.Hostname(), port)
+}
+
 // newGeneration makes transports that connect when they are first used. Its
 // age varies by a tenth, so that upstreams and nodes do not renew together.
 func (p *pool) newGeneration() *generation {
-	var http1 http.Protocols
-	http1.SetHTTP1(true)
-	g := &generation{main: p.transport(p.protocols()), upgrade: p.transport(http1)}
+	var onlyHTTP1 http.Protocols
+	onlyHTTP1.SetHTTP1(true)
+	g := &generation{main: p.transport(p.protocols()), plain: p.plain(), upgrade: p.transport(onlyHTTP1)}
 	if age := p.config.MaxConnectionAge.D(); age > 0 {
 		g.until = time.Now().Add(age - age/10 + rand.N(age/10+1)) // #nosec -- spreading load is no secret
 	}
@@ -190,6 +223,7 @@ func (g *generation) retire() {
 
 func (g *generation) closeIdle() {
 	g.main.CloseIdleConnections()
+	g.plain.CloseIdleConnections()
 	g.upgrade.CloseIdleConnections()
 }
 

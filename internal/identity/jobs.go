@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"landline/internal/queue"
+	"landline/internal/sqldb"
 )
 
 const (
@@ -42,6 +43,9 @@ func (s *Service) clean(ctx context.Context) error {
 		Sessions:      now.Add(-sessionKeep),
 		Expired:       now,
 	}
+	if err := s.eraseDue(ctx, now); err != nil {
+		return err
+	}
 	for range cleanRounds {
 		n, err := s.store.Clean(ctx, before, cleanBatch)
 		if err != nil || n == 0 {
@@ -52,4 +56,21 @@ func (s *Service) clean(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// eraseDue begins again what is overdue by an hour: a restored database has
+// erasures without their jobs, and a job may have died.
+func (s *Service) eraseDue(ctx context.Context, now time.Time) error {
+	due, err := list(ctx, s.db, "ErasuresDue", scanErasure, sqldb.Millis(now.Add(-time.Hour)), cleanBatch)
+	if err != nil || len(due) == 0 {
+		return err
+	}
+	return s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		for _, e := range due {
+			if _, err := s.queue.Enqueue(ctx, tx, eraseArgs{User: e.UserID}, queue.Unique(0, true)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

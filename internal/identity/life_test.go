@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"landline/internal/module"
+	"landline/internal/queue"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
 )
@@ -404,4 +405,29 @@ func unzip(t *testing.T, b []byte) map[string]string {
 		r.Close()
 	}
 	return files
+}
+
+func TestOverdueErasuresBeginAgain(t *testing.T) {
+	engines(t, func(t *testing.T, f *fixture) {
+		p := f.phone("a")
+		p.signIn("alice", "n1")
+		f.send(http.MethodDelete, "/v1/me", nil, p.bearer()...)
+		f.clock.Advance(15 * 24 * time.Hour)
+		jobs := func() int {
+			rows, _, err := f.queue.List(t.Context(), queue.Filter{Kind: eraseArgs{}.Kind()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(rows)
+		}
+		before := jobs()
+		for range 2 {
+			if err := f.service.clean(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := jobs(); got != before+1 {
+			t.Errorf("%d jobs, were %d", got, before)
+		}
+	})
 }

@@ -24,7 +24,8 @@ var newInstallations = limit.Rate{Limit: 120, Window: time.Hour, Burst: 300}
 
 // hostedPages bounds what one address can make the hosted pages store: an
 // installation per browser that begins to sign in, a row per visit of a provider.
-var hostedPages = limit.Rate{Limit: 600, Window: time.Hour, Burst: 300}
+// A sign-in takes about five requests, and an address may be that of a town.
+var hostedPages = limit.Rate{Limit: 3000, Window: time.Hour, Burst: 1000}
 
 // signIns bounds how often one installation may try credentials.
 var signIns = limit.Rate{Limit: 60, Window: time.Hour, Burst: 20}
@@ -43,7 +44,8 @@ func Capability() module.Capability {
 		Sections: []config.Section{{Key: "identity", Ptr: &cfg,
 			Doc: "Installations, users, sessions and tokens."}},
 		Migrations: Migrations,
-		Queries:    []sqldb.Queries{Queries},
+		Queries:    []sqldb.Queries{Queries, RestoreQueries},
+		Restored:   restored,
 		Build: func(d module.Deps) (*module.Module, error) {
 			return build(d, cfg)
 		},

@@ -69,6 +69,19 @@ func tokenDoc() *huma.Operation {
 	}
 }
 
+func pushDoc() *huma.Operation {
+	return &huma.Operation{
+		Method: http.MethodPost, Path: pushedPath, OperationID: "push-authorization-request", Tags: []string{"oauth"}, Security: module.Public,
+		Summary:     "Push an authorization request (RFC 9126)",
+		RequestBody: formDoc([]string{"response_type", "redirect_uri", "code_challenge", "code_challenge_method"}, map[string]*huma.Schema{"response_type": textDoc("code"), "redirect_uri": textDoc("One of the client's."), "scope": textDoc(""), "state": textDoc(""), "code_challenge": textDoc("RFC 7636."), "code_challenge_method": textDoc("S256"), "client_id": textDoc("Of a client that does not authenticate otherwise.")}),
+		Responses: map[string]*huma.Response{
+			"201": answerDoc("Send the user to /oauth/authorize with client_id and request_uri.", map[string]*huma.Schema{"request_uri": textDoc(""), "expires_in": {Type: huma.TypeInteger, Description: "Seconds."}}),
+			"400": answerDoc("As /oauth/authorize would refuse it.", map[string]*huma.Schema{"error": textDoc(""), "error_description": textDoc("")}),
+			"401": answerDoc("invalid_client.", map[string]*huma.Schema{"error": textDoc("")}), "503": notNowDoc(),
+		},
+	}
+}
+
 func introspectDoc() *huma.Operation {
 	return &huma.Operation{
 		Method: http.MethodPost, Path: "/oauth/introspect", OperationID: "introspect-token", Tags: []string{"oauth"}, Security: module.Public,

@@ -16,7 +16,7 @@ func (s *Service) hostedHandlers() []module.Handler {
 	}
 	return []module.Handler{
 		own("GET "+authorizePath, s.handleAuthorize), own("POST "+authorizePath, s.handleAuthorize),
-		own("POST "+pushedPath, s.handlePush),
+		{Match: "POST " + pushedPath, Auth: module.AuthOwn, Handler: http.HandlerFunc(s.handlePush), Doc: pushDoc()},
 		own("POST "+signInPath, s.handleSignInPage),
 		own("GET "+goPath, s.handleGo),
 		own("GET "+callbackPath, s.handleCallback), own("POST "+callbackPath, s.handleCallback),

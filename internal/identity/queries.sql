@@ -340,3 +340,7 @@ UPDATE device_proof SET verdict = $1, apple_key = $2, counter = $3, proven_at = 
 
 -- name: DeviceProof
 SELECT verdict, apple_key, counter, proven_at FROM device_proof WHERE installation_id = $1;
+
+-- name: ErasuresDue
+SELECT user_id, state, requested_by, requested_at, erase_at, finished_at, report FROM erasure
+WHERE state IN ('waiting', 'running') AND erase_at < $1 ORDER BY erase_at LIMIT $2;

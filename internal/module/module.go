@@ -37,6 +37,29 @@ type Capability struct {
 	Migrations sqldb.Migrations // zero when it stores nothing
 	Queries    []sqldb.Queries  // every statement, prepared on both engines by a test
 	Build      func(Deps) (*Module, error)
+
+	// Restored is called when a backup takes the place of the database, before
+	// anything is served; nil when there is nothing to carry over.
+	Restored func(context.Context, Restored) (Carried, error)
+}
+
+// Restored is a database that is about to be put in place of another one.
+type Restored struct {
+	DB     *sqldb.DB // the backup, its schema up to date
+	Audit  *audit.Log
+	Window time.Duration // how long what apps have may be newer than the database
+	Reason string        // for the audit log
+
+	// Replaced is the database that goes, nil when it cannot be opened. What it says
+	// of things that ended must be carried over; reading it may fail, since it may be damaged.
+	Replaced *sqldb.DB
+}
+
+// Carried is what a capability took over from the replaced database.
+type Carried struct {
+	Ended int       // things that ended after the backup was made, and have been ended again
+	Until time.Time // end of the window that was opened; zero when none was
+	Fault error     // why the replaced database could not be read to its end; nil when it could
 }
 
 // Deps is what the kernel hands to Build. Nothing in it is nil.

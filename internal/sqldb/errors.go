@@ -37,6 +37,15 @@ var (
 		after:  5 * time.Second,
 	}
 
+	// ErrCorrupt says that the database's file is damaged, or is none. Trying again
+	// does not help: a backup has to take its place. It wraps ErrUnavailable.
+	ErrCorrupt error = &refusal{
+		text:   "sqldb: the database is damaged",
+		detail: "the database is unavailable",
+		after:  time.Minute,
+		kind:   ErrUnavailable,
+	}
+
 	// ErrUncertain says that the database was lost while it committed: the change
 	// is there in full or not at all, and only a later look can tell which. It
 	// wraps ErrUnavailable.
@@ -93,6 +102,7 @@ var sentinels = []struct {
 	{ErrNotFound, "not_found"},
 	{ErrConflict, "conflict"},
 	{ErrBusy, "busy"},
+	{ErrCorrupt, "corrupt"},
 	{ErrUncertain, "uncertain"},
 	{ErrUnavailable, "unavailable"},
 	{ErrText, "text"},

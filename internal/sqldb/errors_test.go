@@ -23,7 +23,7 @@ func TestClassifyPostgres(t *testing.T) {
 		"53100": ErrUnavailable, "53200": ErrUnavailable, "53300": ErrUnavailable,
 		"57014": ErrUnavailable, "57P01": ErrUnavailable, "57P02": ErrUnavailable, "57P03": ErrUnavailable,
 		"08006": ErrUnavailable, "28P01": ErrUnavailable, "3D000": ErrUnavailable, "58030": ErrUnavailable,
-		"25006": ErrUnavailable, "XX001": ErrUnavailable,
+		"25006": ErrUnavailable, "XX001": ErrCorrupt, "XX002": ErrCorrupt,
 		"22021": ErrText,
 		"42601": nil, "42P01": nil, "22P02": nil, "XX000": nil, "": nil,
 	} {

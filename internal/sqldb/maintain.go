@@ -44,7 +44,7 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 		return fmt.Errorf("sqldb: %s exists: name another file or remove it", path)
 	}
 	part := path + ".part"
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), removeIfThere(part), createPrivate(part)); err != nil {
+	if err := errors.Join(removeIfThere(part), createPrivate(part)); err != nil {
 		return err
 	}
 	if err := db.copyTo(ctx, part, path); err != nil {

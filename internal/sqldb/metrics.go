@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer, database string) *metrics {
 			"database").WithLabelValues(database),
 		checkpoint: observe.Gauge(reg, "landline_sqldb_checkpoint_timestamp_seconds", "Unix time when SQLite's write-ahead log was last seen to be in the database file in full. Its age grows when a reader never ends.",
 			"database").WithLabelValues(database),
-		errors: observe.Counter(reg, "landline_sqldb_errors_total", "Reads and writes that failed, by class: conflict, busy, unavailable, uncertain, text, cancelled, other. A row that was not found is no failure.",
+		errors: observe.Counter(reg, "landline_sqldb_errors_total", "Reads and writes that failed, by class: conflict, busy, unavailable, corrupt, uncertain, text, cancelled, other. A row that was not found is no failure.",
 			"database", "class"),
 		database: database,
 	}

@@ -126,6 +126,16 @@ func (db *DB) Pending(ctx context.Context, all ...Migrations) (int, error) {
 	return n, err
 }
 
+// Migrated reports whether any of the modules has ever been migrated here: a
+// database of another program, or a new one, has not.
+func (db *DB) Migrated(ctx context.Context, all ...Migrations) (bool, error) {
+	modules, _, err := db.modules(ctx, all)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(modules, func(m *module) bool { return len(m.applied) > 0 }), nil
+}
+
 func (db *DB) modules(ctx context.Context, all []Migrations) (modules []*module, pending int, err error) {
 	for _, m := range all {
 		if m.Module == "" && m.FS == nil { // a module that stores nothing

@@ -255,7 +255,9 @@ func classifySQLState(e *pgconn.PgError) error {
 		return ErrText
 	case "40001", "40P01", "55P03": // serialization_failure, deadlock_detected, lock_not_available
 		return ErrBusy
-	case "25006", "XX001", "XX002": // a damaged table or index; read_only_sql_transaction: a standby answers
+	case "XX001", "XX002": // data_corrupted, index_corrupted
+		return ErrCorrupt
+	case "25006": // read_only_sql_transaction: a standby answers
 		return ErrUnavailable
 	}
 	switch e.Code[:min(2, len(e.Code))] {

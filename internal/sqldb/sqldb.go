@@ -39,6 +39,10 @@ type Options struct {
 	// telemetry (SQLite: synchronous=NORMAL; no effect on PostgreSQL).
 	Relaxed bool
 
+	// ReadOnly opens a file that is there and that nobody writes, such as a backup,
+	// and leaves it as it is; every Write fails (SQLite).
+	ReadOnly bool
+
 	Queue        int           // most callers that may wait to write before ErrBusy; 0 = 1024
 	WriteTimeout time.Duration // longest that one caller's transaction may take; it waits for its turn at most twice as long; 0 = 10s
 	MaxConns     int           // connections open at most; 0 = 16 (PostgreSQL)

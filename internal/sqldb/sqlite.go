@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -27,14 +28,23 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 		return err
 	}
 	db.name, db.dir, db.path = SQLite, dir, filepath.Join(dir, o.File)
-	if err := createPrivate(db.path); err != nil {
+	if o.ReadOnly {
+		if _, err := os.Stat(db.path); err != nil {
+			return err
+		}
+	} else if err := createPrivate(db.path); err != nil {
 		return fmt.Errorf("sqldb: the data directory must be writable by the user that runs landline: %w", err)
 	}
 	db.faults = faults{classify: classifySQLite, uncertain: uncertainSQLite}
 	db.metrics = newMetrics(o.Metrics, o.File)
-	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, o.Relaxed, true)})
+	write, read := sqliteDSN(db.path, o.Relaxed, true), sqliteDSN(db.path, o.Relaxed, false)
+	if o.ReadOnly {
+		write = fileURL(db.path) + "?mode=ro&immutable=1&_pragma=query_only(ON)"
+		read = write
+	}
+	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, write})
 	db.writer.SetMaxOpenConns(1)
-	db.reader = sql.OpenDB(preparing{&sqlite.Driver{}, sqliteDSN(db.path, o.Relaxed, false)})
+	db.reader = sql.OpenDB(preparing{&sqlite.Driver{}, read})
 	readers := max(4, runtime.GOMAXPROCS(0))
 	db.reader.SetMaxOpenConns(readers)
 	db.reader.SetMaxIdleConns(readers)
@@ -48,12 +58,16 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 	return nil
 }
 
+func fileURL(path string) string {
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
+	return u.String()
+}
+
 // sqliteDSN says all in the address, because a pragma run on the pool reaches
 // one connection and is lost when that is replaced. busy_timeout comes first:
 // the switch to WAL needs it already.
 func sqliteDSN(path string, relaxed, write bool) string {
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(path)}
-	dsn := u.String() + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(ON)&_pragma=journal_size_limit(67108864)"
+	dsn := fileURL(path) + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=foreign_keys(ON)&_pragma=journal_size_limit(67108864)"
 	if relaxed {
 		dsn += "&_pragma=synchronous(NORMAL)"
 	} else {
@@ -67,9 +81,10 @@ func sqliteDSN(path string, relaxed, write bool) string {
 }
 
 // createPrivate makes an empty file that only its owner reads; SQLite gives
-// its log files the same rights.
+// its log files the same rights. New directories survive a power cut: SQLite
+// syncs the one that the file is in, nobody those above it.
 func createPrivate(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := makeDirs(filepath.Dir(path)); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // #nosec G304 -- below the configured data directory
@@ -77,6 +92,26 @@ func createPrivate(path string) error {
 		return err
 	}
 	return f.Close()
+}
+
+// makeDirs is os.MkdirAll whose directories are durable.
+func makeDirs(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := syncPath(parent); !errors.Is(err, fs.ErrPermission) { // one that may be written but not read cannot be synced
+		return err
+	}
+	return nil
 }
 
 // classifySQLite reads the result codes of https://www.sqlite.org/rescode.html.
@@ -93,8 +128,10 @@ func classifySQLite(err error) error {
 		return ErrConflict
 	case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
 		return ErrBusy
+	case sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB:
+		return ErrCorrupt
 	case sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN, sqlitelib.SQLITE_PERM,
-		sqlitelib.SQLITE_CORRUPT, sqlitelib.SQLITE_NOTADB, sqlitelib.SQLITE_PROTOCOL, sqlitelib.SQLITE_NOMEM, sqlitelib.SQLITE_INTERRUPT:
+		sqlitelib.SQLITE_PROTOCOL, sqlitelib.SQLITE_NOMEM, sqlitelib.SQLITE_INTERRUPT:
 		return ErrUnavailable
 	}
 	return nil

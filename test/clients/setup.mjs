@@ -36,7 +36,7 @@ async function codeFor(address, before) {
     const files = (await readdir(mail).catch(() => [])).sort()
     for (const file of files.reverse()) {
       if (before.has(file)) continue
-      const message = await readFile(join(mail, file), 'utf8')
+      const message = await readFile(join(mail, file), 'utf8').catch(() => '') // a message that is being written has another name a moment later
       const code = message.match(/^\s*(\d{6,8})\s*$/m) ?? message.match(/\b(\d{6,8})\b(?=[^@]*$)/m)
       if (message.includes(address) && code) return code[1]
     }

@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -90,6 +92,44 @@ func TestDrain(t *testing.T) {
 	}
 	if !strings.Contains(n.logs.String(), `"msg":"stopped"`) {
 		t.Errorf("no word of the end in the log:\n%s", n.logs)
+	}
+}
+
+// A connection that is idle when the node leaves may have a request on its way:
+// within shutdown.delay it is answered, as the last one of its connection.
+func TestDrainAnswersOnIdleConnections(t *testing.T) {
+	up := newUpstream(t)
+	file := writeFile(t, filepath.Join(t.TempDir(), "landline.yaml"), fmt.Sprintf(small, up.URL, "echo")+"shutdown: {delay: 2s, grace: 10s}\n")
+	n := startNode(t, file, t.TempDir())
+	c, err := net.Dial("tcp", strings.TrimPrefix(n.Public, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	r := bufio.NewReader(c)
+	ask := func() *http.Response {
+		if _, err := io.WriteString(c, "POST /v1/echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	if res := ask(); res.StatusCode != 200 || res.Close {
+		t.Fatalf("%s, close=%v", res.Status, res.Close)
+	}
+	n.signal(syscall.SIGTERM)
+	eventually(t, patience, "readyz turns 503", func() bool { return get(t, n.Public+"/readyz") == http.StatusServiceUnavailable })
+	if res := ask(); res.StatusCode != 200 || !res.Close {
+		t.Errorf("while the node leaves: %s, close=%v", res.Status, res.Close)
+	}
+	if exit := n.wait(); exit != 0 {
+		t.Errorf("exit code %d\n%s", exit, n.logs)
 	}
 }
 
@@ -235,8 +275,8 @@ func TestOneServerPerDataDirectory(t *testing.T) {
 	data := t.TempDir()
 	startNode(t, file, data)
 	second, err := tryNode(t, file, data)
-	if err == nil || second.exit != 69 || !strings.Contains(second.logs.String(), "in use by another landline") {
-		t.Errorf("%v, exit %d\n%s", err, second.exit, second.logs)
+	if err == nil || second.Exit() != 69 || !strings.Contains(second.logs.String(), "in use by another landline") {
+		t.Errorf("%v, exit %d\n%s", err, second.Exit(), second.logs)
 	}
 }
 

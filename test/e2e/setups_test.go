@@ -1,15 +1,10 @@
 package e2e
 
 import (
-	"crypto/rand"
-	"database/sql"
-	"encoding/base64"
-	"encoding/hex"
-	"net/url"
 	"os"
 	"testing"
 
-	_ "github.com/jackc/pgx/v5/stdlib"
+	"landline/test/process"
 )
 
 // setup is one way to run Landline.
@@ -22,12 +17,12 @@ type setup struct {
 var setups = []setup{
 	{"sqlite", 1, func(*testing.T) []string { return nil }},
 	{"postgres", 1, func(t *testing.T) []string {
-		return []string{"E2E_POSTGRES=" + newDatabase(t), "E2E_MASTER_KEY=" + masterKey()}
+		return []string{"E2E_POSTGRES=" + newDatabase(t), "E2E_MASTER_KEY=" + process.MasterKey()}
 	}},
 	{"two-nodes", 2, func(t *testing.T) []string {
 		return []string{
-			"E2E_POSTGRES=" + newDatabase(t), "E2E_MASTER_KEY=" + masterKey(),
-			"E2E_REDIS=" + mustEnv(t, "TEST_REDIS_URL"), "E2E_PREFIX=" + randomName(),
+			"E2E_POSTGRES=" + newDatabase(t), "E2E_MASTER_KEY=" + process.MasterKey(),
+			"E2E_REDIS=" + mustEnv(t, "TEST_REDIS_URL"), "E2E_PREFIX=" + process.RandomName("e2e_"),
 		}
 	}},
 }
@@ -41,44 +36,19 @@ func mustEnv(t *testing.T, name string) string {
 	return v
 }
 
-func randomName() string {
-	b := make([]byte, 6)
-	rand.Read(b)
-	return "e2e_" + hex.EncodeToString(b)
-}
-
-func masterKey() string {
-	b := make([]byte, 32)
-	rand.Read(b)
-	return base64.StdEncoding.EncodeToString(b)
-}
-
 // newDatabase makes a PostgreSQL database that is dropped after the test.
 func newDatabase(t *testing.T) string {
 	t.Helper()
-	base := mustEnv(t, "TEST_POSTGRES_URL")
-	db, err := sql.Open("pgx", base)
+	url, drop, err := process.NewDatabase(t.Context(), mustEnv(t, "TEST_POSTGRES_URL"))
 	if err != nil {
-		t.Fatal(err)
-	}
-	name := randomName()
-	if _, err := db.ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := db.Exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
-			t.Error(err)
-		}
-		if err := db.Close(); err != nil {
+		if err := drop(); err != nil {
 			t.Error(err)
 		}
 	})
-	u, err := url.Parse(base)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
+	return url
 }
 
 // start runs a set-up's nodes in front of one upstream.

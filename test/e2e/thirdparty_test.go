@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"landline/test/process"
 )
 
 // Servers that nobody here wrote stand behind Landline and work through it as
@@ -51,7 +53,7 @@ func freePort(t *testing.T) string {
 // startServer runs a server until the test ends and waits until it answers.
 func startServer(t *testing.T, address string, cmd *exec.Cmd) {
 	t.Helper()
-	var output logBuffer
+	var output process.Log
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"landline/test/process"
 )
 
 // issue writes a self-made certificate for host with its key, and returns its serial number.
@@ -85,7 +87,7 @@ upstreams: {team: {targets: [{url: "`+up.URL+`"}]}}
 features:
   echo: {auth: none, routes: [{match: "/v1/echo/{rest...}", upstream: team, path: "/echo/{rest...}"}]}
 `)
-	n := startNode(t, config, t.TempDir(), "E2E_MASTER_KEY="+masterKey())
+	n := startNode(t, config, t.TempDir(), "E2E_MASTER_KEY="+process.MasterKey())
 	api, betaFile := filepath.Join(dir, "api.pem"), filepath.Join(dir, "beta.pem")
 
 	body, proto, serial := overTLS(t, n, "api.example.test", api)
@@ -132,7 +134,7 @@ features:
 	if code := n.wait(); code != 0 {
 		t.Errorf("exit code %d\n%s", code, n.logs)
 	}
-	if n, err := tryNode(t, config, t.TempDir(), "E2E_MASTER_KEY="+masterKey()); err == nil || n.exit == 0 || !strings.Contains(n.logs.String(), "listen.tls cannot be used") {
+	if n, err := tryNode(t, config, t.TempDir(), "E2E_MASTER_KEY="+process.MasterKey()); err == nil || n.Exit() == 0 || !strings.Contains(n.logs.String(), "listen.tls cannot be used") {
 		t.Errorf("it starts with a broken certificate: %v\n%s", err, n.logs)
 	}
 }

@@ -18,6 +18,7 @@ CREATE TABLE erasure (
   finished_at  BIGINT,
   report       TEXT     NOT NULL
 );
+CREATE INDEX erasure_due ON erasure (erase_at) WHERE state IN ('waiting', 'running');
 CREATE INDEX erasure_finished ON erasure (finished_at, user_id) WHERE finished_at IS NOT NULL;
 
 CREATE TABLE user_export (

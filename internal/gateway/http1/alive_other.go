@@ -1,0 +1,11 @@
+//go:build !unix
+
+package http1
+
+// Supported reports whether this system lets a connection be looked at before
+// it is used again. Where it does not, upstreams are reached with net/http.
+const Supported = false
+
+func (c *conn) prepareLook() {}
+
+func (c *conn) alive() bool { return false }

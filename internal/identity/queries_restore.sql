@@ -1,0 +1,27 @@
+-- What ended, read from a database that a backup replaces, and ended again in
+-- the backup. Each list is read page by page: id, state, reason.
+
+-- name: SessionsEnded
+SELECT id, state, end_reason FROM session WHERE state <> 'active' AND id > $1 ORDER BY id LIMIT $2;
+
+-- name: RevocationsAll
+SELECT session_id, 'revoked', reason FROM session_revocation WHERE session_id > $1 ORDER BY session_id LIMIT $2;
+
+-- name: UsersGone
+SELECT id, state, '' FROM app_user WHERE state IN ('locked', 'deleting', 'deleted') AND id > $1 ORDER BY id LIMIT $2;
+
+-- name: SessionEndAgain
+UPDATE session SET state = $1, end_reason = $2 WHERE id = $3 AND state = 'active';
+
+-- name: RevocationAgain
+INSERT INTO session_revocation (session_id, reason, revoked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- name: UserEndAgain
+UPDATE app_user SET state = $1 WHERE id = $2 AND state = 'active';
+
+-- name: ErasuresBegun
+SELECT user_id, 'waiting', CAST(erase_at AS TEXT) FROM erasure WHERE state IN ('waiting', 'running') AND user_id > $1 ORDER BY user_id LIMIT $2;
+
+-- name: ErasureBeginAgain
+INSERT INTO erasure (user_id, state, requested_by, requested_at, erase_at, report) VALUES ($1, $2, '', $3, $4, '{}')
+ON CONFLICT (user_id) DO UPDATE SET state = excluded.state, erase_at = excluded.erase_at WHERE erasure.state = 'undone';

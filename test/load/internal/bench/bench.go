@@ -1,0 +1,176 @@
+// Package bench is what the programs of test/load have in common: processes to
+// measure, a generator as light as possible, interleaved rounds, and tables with
+// ratios to a baseline.
+//
+// A program states rows: each is a process, a request, and what a good answer
+// is. Compare sends every row's requests for one round, then again, as often as
+// there are rounds, so that what else the machine does meets all rows alike. The
+// median of the rounds counts; ratios are against the first row. To add a row,
+// add a Row.
+//
+// The generator shares the machine with what it measures: compare ratios, not
+// absolute figures.
+package bench
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options are the flags that all programs have. With BENCH_SHORT=1 in the
+// environment the defaults are those of a short run, as CI makes.
+type Options struct {
+	Landline    string        // binary to measure
+	Rounds      int           // the median counts
+	Duration    time.Duration // of one round
+	Connections int           // at the same time
+	Short       bool
+
+	profile string
+}
+
+// Flags declares the flags; call flag.Parse after it.
+func Flags() *Options {
+	o := &Options{Short: os.Getenv("BENCH_SHORT") != ""}
+	o.Rounds, o.Duration = 7, 2*time.Second
+	if o.Short {
+		o.Rounds, o.Duration = 5, 250*time.Millisecond
+	}
+	flag.StringVar(&o.Landline, "landline", "bin/landline", "binary to measure")
+	flag.IntVar(&o.Rounds, "rounds", o.Rounds, "rounds; the median counts")
+	flag.DurationVar(&o.Duration, "duration", o.Duration, "length of one round")
+	flag.IntVar(&o.Connections, "connections", 32, "connections at the same time")
+	flag.StringVar(&o.profile, "profile", "", "also write a CPU profile of landline in the row that matters to this file")
+	return o
+}
+
+// Main runs measure, or the role that a child process was started in, and ends the program.
+func Main(measure func() error, roles map[string]func() error) {
+	role := flag.String("role", "", "internal: what this process is for")
+	flag.Parse()
+	if *role != "" {
+		measure = roles[*role]
+	}
+	if measure == nil {
+		fmt.Fprintln(os.Stderr, "no such role:", *role)
+		os.Exit(2)
+	}
+	if err := measure(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// Row is one row of a table.
+type Row struct {
+	Name    string
+	Process *Process // whose CPU time counts
+	Client           // what the generator does
+
+	rates, cpu []float64
+}
+
+// Rate and CPU are the medians: requests a second, and microseconds of the
+// process's CPU time for one.
+func (r *Row) Rate() float64 { return Median(r.rates) }
+
+// CPU is explained at Rate.
+func (r *Row) CPU() float64 { return Median(r.cpu) }
+
+// Compare measures rows in interleaved rounds, after one round of warming up.
+func (o *Options) Compare(rows []*Row) error {
+	for _, r := range rows {
+		if _, _, err := r.round(min(o.Duration, 300*time.Millisecond), o.Connections); err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
+	for range o.Rounds {
+		for _, r := range rows {
+			rate, cpu, err := r.round(o.Duration, o.Connections)
+			if err != nil {
+				return fmt.Errorf("%s: %w", r.Name, err)
+			}
+			r.rates, r.cpu = append(r.rates, rate), append(r.cpu, cpu)
+		}
+	}
+	return nil
+}
+
+// Warm sends the first n requests of one connection.
+func (r *Row) Warm(n int) error {
+	_, err := r.drive(0, n, time.Now().Add(time.Minute))
+	return err
+}
+
+// round sends requests for a while.
+func (r *Row) round(d time.Duration, connections int) (rate, cpu float64, err error) {
+	before, err := r.Process.cpuTime()
+	if err != nil {
+		return 0, 0, err
+	}
+	began := time.Now()
+	until := began.Add(d)
+	type result struct {
+		n   int
+		err error
+	}
+	results := make(chan result, connections)
+	for i := range connections {
+		go func() {
+			n, err := r.drive(i, 0, until)
+			results <- result{n, err}
+		}()
+	}
+	total := 0
+	for range connections {
+		one := <-results
+		total += one.n
+		err = errors.Join(err, one.err)
+	}
+	took := time.Since(began)
+	if err != nil {
+		return 0, 0, err
+	}
+	after, err := r.Process.cpuTime()
+	if err != nil {
+		return 0, 0, err
+	}
+	return float64(total) / took.Seconds(), float64((after - before).Microseconds()) / float64(max(total, 1)), nil
+}
+
+// Print prints a table of rows, with ratios to the first: above 1 is better.
+// reach is what is asked of rows, by name: "≥ 1.2".
+func (o *Options) Print(title string, rows []*Row, reach map[string]string) {
+	fmt.Printf("\n### %s\n\n%d connections, %d rounds of %s, interleaved, median.\n\n", title, o.Connections, o.Rounds, o.Duration)
+	cells := [][]string{{"", "requests/s", "ratio", "µs of CPU per request", "ratio", "reach"}}
+	for _, r := range rows {
+		cells = append(cells, []string{r.Name, fmt.Sprintf("%.0f", r.Rate()), fmt.Sprintf("%.2f", r.Rate()/rows[0].Rate()),
+			fmt.Sprintf("%.1f", r.CPU()), fmt.Sprintf("%.2f", rows[0].CPU()/r.CPU()), reach[r.Name]})
+	}
+	Table(cells)
+}
+
+// Table prints rows of cells as Markdown, the first as the head.
+func Table(rows [][]string) {
+	for i, row := range rows {
+		fmt.Println("| " + strings.Join(row, " | ") + " |")
+		if i == 0 {
+			fmt.Println("|" + strings.Repeat("---|", len(row)))
+		}
+	}
+}
+
+// Median of a list that is not empty.
+func Median(list []float64) float64 {
+	sorted := slices.Sorted(slices.Values(list))
+	return sorted[len(sorted)/2]
+}
+
+// CPUs is how many processors generator and measured processes share.
+func CPUs() int { return runtime.NumCPU() }
