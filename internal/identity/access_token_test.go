@@ -345,7 +345,7 @@ func TestMetadataSaysWhatIsTrue(t *testing.T) {
 				t.Errorf("%s lacks %s", path, needed)
 			}
 		}
-		for list, want := range map[string]string{"code_challenge_methods_supported": "[S256]", "response_types_supported": "[code]", "dpop_signing_alg_values_supported": "[ES256 EdDSA]"} {
+		for list, want := range map[string]string{"code_challenge_methods_supported": "[S256]", "response_types_supported": "[code]", "dpop_signing_alg_values_supported": "[ES256 EdDSA Ed25519]"} {
 			if got := fmt.Sprint(x.Body[list]); got != want {
 				t.Errorf("%s is %s, want %s", list, got, want)
 			}

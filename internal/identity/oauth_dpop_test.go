@@ -101,7 +101,7 @@ func (f *fixture) useBound(t *testing.T, key, other *dpoptest.Key, token string)
 		"a clock that is off": {call("DPoP", key.Proof("GET", testApp.PublicURL+"/v1/me", token, "", f.clock.Now().Add(-time.Hour))), `error="use_dpop_nonce"`},
 	} {
 		c.a.wantProblem(t, 401, problem.TokenInvalid)
-		if got := c.a.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, "DPoP ") || !strings.Contains(got, c.challenge) || !strings.Contains(got, `algs="ES256 EdDSA"`) {
+		if got := c.a.Header.Get("WWW-Authenticate"); !strings.HasPrefix(got, "DPoP ") || !strings.Contains(got, c.challenge) || !strings.Contains(got, `algs="ES256 EdDSA Ed25519"`) {
 			t.Errorf("%s: challenge %s", name, got)
 		}
 	}

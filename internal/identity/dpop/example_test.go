@@ -38,5 +38,5 @@ func Example() {
 	fmt.Println(dpop.Challenge(serve(), "", verifier.Algorithms()))
 	// Output:
 	// <nil>
-	// DPoP error="invalid_dpop_proof", error_description="it was used before: make a new one, with a new jti, for every request and every retry", algs="ES256 EdDSA"
+	// DPoP error="invalid_dpop_proof", error_description="it was used before: make a new one, with a new jti, for every request and every retry", algs="ES256 EdDSA Ed25519"
 }

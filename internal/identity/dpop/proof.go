@@ -38,14 +38,18 @@ const (
 
 var b64 = base64.RawURLEncoding.Strict()
 
+// edDSA25519 is the name that RFC 9864 gives to EdDSA with Ed25519. Newer clients
+// use no other. go-jose does not know it.
+const edDSA25519 jose.SignatureAlgorithm = "Ed25519"
+
 // supported is every algorithm that may be allowed: asymmetric signatures (RFC 9449 §11.6).
 var supported = []jose.SignatureAlgorithm{
-	jose.ES256, jose.ES384, jose.ES512, jose.EdDSA, jose.PS256, jose.PS384, jose.PS512, jose.RS256, jose.RS384, jose.RS512,
+	jose.ES256, jose.ES384, jose.ES512, jose.EdDSA, edDSA25519, jose.PS256, jose.PS384, jose.PS512, jose.RS256, jose.RS384, jose.RS512,
 }
 
 // Options say which proofs a Verifier accepts.
 type Options struct {
-	Algorithms   []jose.SignatureAlgorithm // nil = ES256 and EdDSA, which phones and browsers have
+	Algorithms   []jose.SignatureAlgorithm // nil = ES256 and EdDSA (Ed25519), which phones and browsers have
 	Window       time.Duration             // how far iat may be from now; 0 = Window, at most 15m
 	Nonces       *Nonces                   // nil = no nonces are given
 	RequireNonce bool                      // refuse proofs without a nonce; needs Nonces
@@ -67,7 +71,7 @@ type Verifier struct {
 func New(o Options) (*Verifier, error) {
 	v := &Verifier{algorithms: o.Algorithms, window: o.Window, nonces: o.Nonces, required: o.RequireNonce, clock: o.Clock}
 	if len(v.algorithms) == 0 {
-		v.algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA}
+		v.algorithms = []jose.SignatureAlgorithm{jose.ES256, jose.EdDSA, edDSA25519}
 	}
 	if v.window == 0 {
 		v.window = Window
@@ -150,8 +154,8 @@ func (v *Verifier) verify(r Request) (*Proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, joseErr := jws.Verify(jwk)
-	if joseErr != nil {
+	payload, ok := signed(r.Fields[0], jws, jwk)
+	if !ok {
 		return nil, invalid("its signature does not verify with its jwk")
 	}
 	var c claims
@@ -209,6 +213,19 @@ func header(jws *jose.JSONWebSignature) (*jose.JSONWebKey, error) {
 	return h.JSONWebKey, nil
 }
 
+// signed returns the payload of text, which jws was parsed from, when it is signed with jwk.
+func signed(text string, jws *jose.JSONWebSignature, jwk *jose.JSONWebKey) ([]byte, bool) {
+	if jws.Signatures[0].Protected.Algorithm != string(edDSA25519) {
+		payload, err := jws.Verify(jwk)
+		return payload, err == nil
+	}
+	key, ok := jwk.Key.(ed25519.PublicKey)
+	if !ok || len(key) != ed25519.PublicKeySize || !ed25519.Verify(key, []byte(text[:strings.LastIndexByte(text, '.')]), jws.Signatures[0].Signature) {
+		return nil, false
+	}
+	return jws.UnsafePayloadWithoutVerification(), true // verified in the line above
+}
+
 // fits reports whether the key is one of the algorithm's (RFC 7518 §3.1, RFC 8037).
 func fits(key any, alg jose.SignatureAlgorithm) bool {
 	switch k := key.(type) {
@@ -222,7 +239,7 @@ func fits(key any, alg jose.SignatureAlgorithm) bool {
 			return k.Curve == elliptic.P521()
 		}
 	case ed25519.PublicKey:
-		return alg == jose.EdDSA
+		return alg == jose.EdDSA || alg == edDSA25519
 	case *rsa.PublicKey:
 		return (strings.HasPrefix(string(alg), "RS") || strings.HasPrefix(string(alg), "PS")) && k.N.BitLen() >= minRSA && k.N.BitLen() <= maxRSA
 	}

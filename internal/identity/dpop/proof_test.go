@@ -78,12 +78,6 @@ func TestVectorsOfTheNodeClient(t *testing.T) {
 	accepted := 0
 	for _, c := range file.Vectors {
 		p, err := v.Verify(Request{Fields: []string{c.Proof}, Method: c.Method, URL: c.URL, AccessToken: c.AccessToken})
-		if c.Alg == "Ed25519" { // RFC 9864's name, which go-jose does not know yet; EdDSA is the same signature
-			if codeOf(err) != InvalidProof {
-				t.Errorf("%s: %v", c.Alg, err)
-			}
-			continue
-		}
 		if err != nil {
 			t.Errorf("%s, %s: %v", c.Alg, c.Kind, err)
 			continue
@@ -91,10 +85,19 @@ func TestVectorsOfTheNodeClient(t *testing.T) {
 		if p.Thumbprint != c.JKT {
 			t.Errorf("%s: thumbprint %s, want %s", c.Alg, p.Thumbprint, c.JKT)
 		}
+		at := strings.LastIndexByte(c.Proof, '.') + 10 // within the signature
+		other := byte('A')
+		if c.Proof[at] == other {
+			other = 'B'
+		}
+		broken := c.Proof[:at] + string(other) + c.Proof[at+1:]
+		if _, err := v.Verify(Request{Fields: []string{broken}, Method: c.Method, URL: c.URL, AccessToken: c.AccessToken}); codeOf(err) != InvalidProof {
+			t.Errorf("%s with a broken signature: %v", c.Alg, err)
+		}
 		accepted++
 	}
-	if accepted != 6 {
-		t.Errorf("%d proofs were accepted, want 6", accepted)
+	if accepted != len(file.Vectors) || accepted == 0 {
+		t.Errorf("%d of %d proofs were accepted", accepted, len(file.Vectors))
 	}
 }
 
@@ -110,6 +113,9 @@ func TestEveryAlgorithmSigns(t *testing.T) {
 	curves := map[jose.SignatureAlgorithm]elliptic.Curve{jose.ES256: elliptic.P256(), jose.ES384: elliptic.P384(), jose.ES512: elliptic.P521()}
 	v := newVerifier(t, Options{Algorithms: supported})
 	for _, alg := range supported {
+		if alg == edDSA25519 {
+			continue // go-jose does not sign under this name: TestVectorsOfTheNodeClient has it
+		}
 		var key crypto.Signer = rsaKey
 		if curve := curves[alg]; curve != nil {
 			if key, err = ecdsa.GenerateKey(curve, rand.Reader); err != nil {
