@@ -66,7 +66,7 @@ func (s *Service) again(ctx context.Context, p *module.Principal, proven Proven)
 	if err != nil {
 		return nil, err
 	}
-	spent := problem.New(problem.CredentialUsed, "the credential has been used before; ask the provider for a new one")
+	spent := credentialUsed()
 	if use.InstallationID != p.InstallationID {
 		return nil, spent
 	}
@@ -90,6 +90,10 @@ func (s *Service) again(ctx context.Context, p *module.Principal, proven Proven)
 		return out, err
 	}
 	return nil, spent // signed out since: the credential is not a way back in
+}
+
+func credentialUsed() *problem.Error {
+	return problem.New(problem.CredentialUsed, "the credential has been used before; ask the provider for a new one")
 }
 
 // attempt is one try of a sign-in: what was read, and what is to be written.
@@ -150,6 +154,9 @@ func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Pr
 }
 
 func (s *Service) read(ctx context.Context, p *module.Principal, proven Proven) (*attempt, error) {
+	if proven.Repeat { // what it repeats was forgotten meanwhile, or was done by somebody else
+		return nil, credentialUsed()
+	}
 	a := &attempt{p: p, proven: proven, now: s.now()}
 	lookup, err := s.lookup(proven.Profile.Issuer, proven.Profile.Subject)
 	if err != nil {

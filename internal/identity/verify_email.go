@@ -201,7 +201,8 @@ func (v emailVerifier) verify(ctx context.Context, p *module.Principal, c Creden
 	proven := Proven{Provider: providerEmail, EmailVerified: true, Methods: emailMethods, UseID: use,
 		Profile: Profile{Issuer: issuerEmail, Subject: address.Key, Email: address.Mail}}
 	if used, err := v.s.store.CredentialUse(ctx, use); err == nil && used.InstallationID == p.InstallationID {
-		return proven, nil // a repeat: SignIn gives the same answer
+		proven.Repeat = true // SignIn gives the same answer
+		return proven, nil
 	} else if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
 		return Proven{}, err
 	}

@@ -1,0 +1,48 @@
+package identity
+
+import (
+	"testing"
+
+	"landline/internal/identity/provider/providertest"
+)
+
+// A code that was exchanged cannot be verified a second time: its repeat gets
+// the answer of then, and never makes a way to sign in of nothing.
+func TestALinkWithACodeIsRepeated(t *testing.T) { // L6, L10
+	withCredentials(t, func(t *testing.T, f *fixture, idp *providertest.Issuer, _ *outbox) {
+		ways := func(p *phone) int {
+			t.Helper()
+			return len(must(f.service.store.IdentitiesOf(t.Context(), p.user, maxIdentities)))
+		}
+		code := func(subject string) map[string]any {
+			return withProvider(map[string]any{"redirect_uri": "com.example.flights:/callback", "nonce": "raw",
+				"code": idp.Code("flights", "com.example.flights:/callback", "", map[string]any{"sub": subject, "nonce": "raw"})})
+		}
+		p, q := f.phone("a"), f.phone("b")
+		p.signIn("ada", "n1")
+		q.signIn("eve", "n2")
+		body := code("alice")
+		first := f.post("/v1/auth/link", body, p.bearer()...)
+		if first.Status != 200 || ways(p) != 2 {
+			t.Fatalf("%d %s", first.Status, first.Raw)
+		}
+		if again := f.post("/v1/auth/link", body, p.bearer()...); again.Status != 200 || again.str("id") != first.str("id") || ways(p) != 2 {
+			t.Errorf("the repeat: %d %s, and %d ways to sign in", again.Status, again.Raw, ways(p))
+		}
+		if a := f.post("/v1/auth/link", body, q.bearer()...); a.str("code") != "credential_used" || ways(q) != 1 {
+			t.Errorf("somebody else's code: %d %s", a.Status, a.Raw)
+		}
+		// What was signed in with is not good for a link either, once that way is gone.
+		if a := f.post("/v1/auth/unlink", map[string]any{"identity_id": first.str("id")}, p.bearer()...); a.Status != 204 {
+			t.Fatalf("%d %s", a.Status, a.Raw)
+		}
+		if a := f.post("/v1/auth/link", body, p.bearer()...); a.str("code") != "credential_used" || ways(p) != 1 {
+			t.Errorf("after it was unlinked: %d %s", a.Status, a.Raw)
+		}
+		// The memory of a use may go between two looks at it.
+		gone := Proven{Provider: "oidc:acme", UseID: "forgotten", Repeat: true}
+		if _, err := f.service.SignIn(t.Context(), must(f.auth.authenticate([]string{"Bearer " + p.access})), gone, false); err == nil {
+			t.Error("a credential that nobody verified signs in")
+		}
+	})
+}
