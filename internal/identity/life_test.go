@@ -209,11 +209,12 @@ func TestErasureLeavesNothing(t *testing.T) {
 		account := p.user
 		i := must(f.service.store.IdentitiesOf(t.Context(), account, 1))[0]
 		profile := must(f.service.profile(t.Context(), i))
+		before := i.Sealed
 		profile.Refresh = "provider-refresh-canary"
 		if err := f.service.seal(t.Context(), &i, profile); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.service.store.Apply(t.Context(), Change{Used: &i}); err != nil {
+		if _, err := f.service.store.Apply(t.Context(), Change{Used: &i, UsedFrom: before}); err != nil {
 			t.Fatal(err)
 		}
 		f.send(http.MethodPatch, "/v1/me", map[string]any{"name": "Ada Canary"}, p.bearer()...)

@@ -121,11 +121,12 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 		if err != nil {
 			return err
 		}
+		before := i.Sealed
 		p.EmailOff = n.Kind == provider.NoticeEmailDisabled
 		if err := s.seal(ctx, &i, p); err != nil {
 			return err
 		}
-		c.Used = &i
+		c.Used, c.UsedFrom = &i, before
 	}
 	if c.EndAll == nil {
 		_, err := s.store.Apply(ctx, c)

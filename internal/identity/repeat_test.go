@@ -2,6 +2,7 @@ package identity
 
 import (
 	"testing"
+	"time"
 
 	"landline/internal/identity/provider/providertest"
 )
@@ -43,6 +44,40 @@ func TestALinkWithACodeIsRepeated(t *testing.T) { // L6, L10
 		gone := Proven{Provider: "oidc:acme", UseID: "forgotten", Repeat: true}
 		if _, err := f.service.SignIn(t.Context(), must(f.auth.authenticate([]string{"Bearer " + p.access})), gone, false); err == nil {
 			t.Error("a credential that nobody verified signs in")
+		}
+	})
+}
+
+// Who verified a password just before it was changed must neither get in nor
+// bring it back.
+func TestAChangedPasswordStaysChanged(t *testing.T) {
+	withCredentials(t, func(t *testing.T, f *fixture, _ *providertest.Issuer, box *outbox) {
+		owner, thief := f.phone("a"), f.phone("b")
+		set := func(password string) {
+			t.Helper()
+			f.post("/v1/auth/email-code", map[string]any{"email": "ada@example.com"}, owner.bearer()...)
+			owner.take(f.post("/v1/auth/sign-up", map[string]any{"email": "ada@example.com", "code": f.deliver(box), "password": password}, owner.bearer()...))
+			if owner.status != 200 {
+				t.Fatalf("%d %s", owner.status, owner.last.Raw)
+			}
+		}
+		const old, changed = "correct horse battery staple", "another horse battery staple"
+		set(old)
+		p := must(f.auth.authenticate([]string{"Bearer " + thief.access}))
+		proven := must(passwordVerifier{f.service}.verify(t.Context(), p, CredentialWire{Email: "ada@example.com", Password: old}))
+		f.clock.Advance(2 * time.Minute)
+		set(changed)
+		if got, err := f.service.SignIn(t.Context(), p, proven, false); err == nil {
+			t.Errorf("the old password signs in %s", got.User.ID)
+		}
+		for _, c := range []struct {
+			password string
+			status   int
+		}{{changed, 200}, {old, 403}} {
+			q := f.phone(c.password)
+			if q.take(f.post("/v1/auth/sign-in", map[string]any{"provider": "password", "email": "ada@example.com", "password": c.password}, q.bearer()...)); q.status != c.status {
+				t.Errorf("%q: %d %s", c.password, q.status, q.last.Raw)
+			}
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -441,6 +442,9 @@ func (s *Service) useIdentity(ctx context.Context, a *attempt) error {
 	if err != nil {
 		return err
 	}
+	if against := a.proven.Against; against != nil && !bytes.Equal(against, old.Secret) {
+		return problem.New(problem.CredentialInvalid, "the credential was changed while it was being verified; use the new one")
+	}
 	fresh := a.proven.Profile.orElse(old)
 	if i.EmailLookup, err = s.emailLookup(fresh.Email); err != nil {
 		return err
@@ -449,7 +453,7 @@ func (s *Service) useIdentity(ctx context.Context, a *attempt) error {
 		i.EmailVerified = a.proven.EmailVerified
 	}
 	i.UsedAt = a.now
-	a.change.Used = &i
+	a.change.Used, a.change.UsedFrom = &i, a.identity.Sealed
 	return s.seal(ctx, &i, fresh)
 }
 
@@ -457,6 +461,9 @@ func (s *Service) useIdentity(ctx context.Context, a *attempt) error {
 func (p Profile) orElse(old Profile) Profile {
 	if p.Email == "" {
 		p.Email, p.PrivateEmail = old.Email, old.PrivateEmail
+	}
+	if p.Email == old.Email {
+		p.EmailOff = old.EmailOff
 	}
 	if p.Name == "" {
 		p.Name = old.Name
