@@ -278,7 +278,7 @@ func TestARestoredBackupBringsNobodyBack(t *testing.T) {
 	account := p.user
 	f.send(http.MethodPatch, "/v1/me", map[string]any{"name": "Ada"}, p.bearer()...)
 	for _, user := range []string{account, "usr_01h455vb4pex5vsknk084sn02q"} { // the second is younger than the backup
-		if err := f.service.journal.append(user, f.clock.Now()); err != nil {
+		if err := f.service.journal.append(f.clock.Now(), user); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -286,6 +286,13 @@ func TestARestoredBackupBringsNobodyBack(t *testing.T) {
 	file := must(os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0))
 	file.WriteString(`{"user":"usr_cut`) // a crash
 	file.Close()
+	const after = "usr_01h455vb4pex5vsknk084sn03q" // must not be lost with the line that was cut
+	if err := f.service.journal.append(f.clock.Now(), after); err != nil {
+		t.Fatal(err)
+	}
+	if users := must(f.service.journal.users()); !slices.Contains(users, after) {
+		t.Errorf("the journal has %q", users)
+	}
 	if err := f.service.replayJournal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
