@@ -322,10 +322,18 @@ func (s *Service) adminReplay(ctx context.Context, in *adminReplayInput) (*admin
 	return &adminOutput[adminReplayed]{noStore, adminReplayed{ErasedAgain: again}}, err
 }
 
-// undoErasure lets a user whose erasure waits be as before.
+// undoErasure lets a user whose erasure waits be as before: a locked one locked.
 func (s *Service) undoErasure(ctx context.Context, user string, entry audit.Entry) error {
+	e, err := s.life.erasure(ctx, user)
+	if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+		return err
+	}
+	to := UserActive
+	if e.Report.Locked {
+		to = UserLocked
+	}
 	c := Change{
-		State: []StateChange{{UserID: user, From: UserDeleting, To: UserActive, At: s.now()}},
+		State: []StateChange{{UserID: user, From: UserDeleting, To: to, At: s.now()}},
 		Audit: []audit.Entry{entry},
 	}
 	c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
@@ -344,7 +352,7 @@ func (s *Service) undoErasure(ctx context.Context, user string, entry audit.Entr
 		if err != nil {
 			return err
 		}
-		if u.State != UserActive { // somebody else has undone it: that is what was wanted
+		if u.State != to { // somebody else has undone it: that is what was wanted
 			return problem.New(problem.Conflict, "the user is %s; there is no erasure that waits", u.State)
 		}
 	}

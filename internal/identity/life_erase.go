@@ -59,6 +59,7 @@ func (s *Service) requestErasure(ctx context.Context, user, why string) (Erasure
 		}
 		now := s.now()
 		e := Erasure{UserID: user, State: ErasureWaiting, RequestedBy: audit.ActorFrom(ctx).ID, RequestedAt: now, EraseAt: now.Add(s.config.Deletion.Grace.D())}
+		e.Report.Locked = u.State == UserLocked
 		if u.Kind == Anonymous {
 			e.EraseAt = now
 		}

@@ -107,6 +107,7 @@ func (s *Service) linkOnce(ctx context.Context, p *module.Principal, proven Prov
 		}
 	}
 	i := a.change.Identity
+	a.change.Active = p.UserID // nothing may be added to an account that is being erased
 	a.change.Audit = append(a.change.Audit, userEntry(ctx, p.UserID, "identity.link", i.ID, proven.Provider, nil))
 	if err := s.withNotice(ctx, &a.change, p.UserID, mail.IdentityLinked, mail.Values{Identity: providerName(proven.Provider), At: a.now}); err != nil {
 		return Identity{}, err
