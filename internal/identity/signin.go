@@ -166,6 +166,7 @@ func (s *Service) read(ctx context.Context, p *module.Principal, proven Proven) 
 	if a.line, err = s.store.Line(ctx, LineKey{ID: p.InstallationID}); err != nil {
 		return nil, err
 	}
+	a.endWhatIsOver()
 	for _, g := range a.line.Active {
 		if g.Session.ID == p.SessionID {
 			a.current = g
@@ -179,6 +180,24 @@ func (s *Service) read(ctx context.Context, p *module.Principal, proven Proven) 
 		a.identity, a.owner, err = Identity{Lookup: lookup}, User{}, nil
 	}
 	return a, err
+}
+
+// endWhatIsOver ends the other sessions of the installation whose time is over,
+// so that none is taken for a session to sign in to.
+func (a *attempt) endWhatIsOver() {
+	var live []Grant
+	for _, g := range a.line.Active {
+		if g.Session.ID == a.p.SessionID || !a.now.After(g.Session.RefreshExpiresAt()) {
+			live = append(live, g)
+			continue
+		}
+		why := ReasonExpiredIdle
+		if a.now.After(g.Session.ExpiresAt) {
+			why = ReasonExpiredAbsolute
+		}
+		a.change.End = append(a.change.End, Ending{SessionID: g.Session.ID, Reason: why, At: a.now})
+	}
+	a.line.Active = live
 }
 
 // newDevice reports whether an account that was there before is now signed in
