@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"testing"
@@ -44,6 +45,30 @@ func TestErasureOutrunsAMerge(t *testing.T) {
 		a := f.get("/admin/v1/erasures")
 		if data, _ := a.Body["data"].([]any); len(data) != 1 || !slices.Equal(data[0].(map[string]any)["aliases"].([]any), []any{alias}) {
 			t.Errorf("%s", a.Raw)
+		}
+	})
+}
+
+// An export that is being made when its user is erased leaves no part behind.
+func TestErasureOutrunsAnExport(t *testing.T) {
+	withNotes(t, func(t *testing.T, f *fixture, n *notes) {
+		p := f.phone("a")
+		user := p.user
+		id := f.post("/v1/me/export", nil, p.bearer()...).str("id")
+		one := n.eraser()
+		one.Export = func(context.Context, string, func(any) error) error {
+			f.send(http.MethodDelete, "/v1/me", nil, p.bearer()...)
+			return f.service.erase(t.Context(), user, 1)
+		}
+		f.people.Register(one)
+		if err := f.service.export(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+		if e := must(f.service.life.erasure(t.Context(), user)); e.State != ErasureDone {
+			t.Errorf("%+v", e)
+		}
+		if _, err := f.service.life.exportPart(t.Context(), id, 0); !errors.Is(err, sqldb.ErrNotFound) {
+			t.Errorf("a part is left: %v", err)
 		}
 	})
 }

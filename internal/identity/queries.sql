@@ -276,6 +276,11 @@ INSERT INTO user_export (id, user_id, state, requested_at, expires_at, size, sha
 -- name: ExportFinish
 UPDATE user_export SET state = 'ready', finished_at = $1, size = $2, sha256 = $3, expires_at = $4 WHERE id = $5 AND state = 'working';
 
+-- The row is written so that an erasure at the same time waits or fails.
+
+-- name: ExportWanted
+UPDATE user_export SET state = 'working' WHERE id = $1 AND state = 'working';
+
 -- name: ExportPartPut
 INSERT INTO user_export_part (export_id, part, sealed) VALUES ($1, $2, $3)
 ON CONFLICT (export_id, part) DO UPDATE SET sealed = excluded.sealed;
