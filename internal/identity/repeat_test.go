@@ -82,3 +82,30 @@ func TestAChangedPasswordStaysChanged(t *testing.T) {
 		}
 	})
 }
+
+// A credential that was answered with a question is spent: another installation
+// that got hold of it gets nothing for it.
+func TestACredentialThatWasAskedAboutIsSpent(t *testing.T) { // L8
+	engines(t, func(t *testing.T, f *fixture) {
+		p, q, thief := f.phone("a"), f.phone("b"), f.phone("c")
+		p.signIn("alice ada@example.com", "n1")
+		other := func(p *phone) answer {
+			return p.signIn("other ada@example.com", "n2", "provider", "other")
+		}
+		for range 2 { // the repeat is asked again
+			if a := other(q); a.str("code") != "account_exists_other_provider" || a.str("pending_link") == "" {
+				t.Fatalf("%d %s", a.Status, a.Raw)
+			}
+		}
+		if a := other(thief); a.str("code") != "credential_used" {
+			t.Errorf("elsewhere: %d %s", a.Status, a.Raw)
+		}
+		// The account with the address goes, and the credential makes another one.
+		if a := f.post("/admin/v1/users/"+p.user+"/unlink", map[string]any{"reason": "asked for", "identity_id": must(f.service.store.IdentitiesOf(t.Context(), p.user, 1))[0].ID}); a.Status != 200 {
+			t.Fatalf("%d %s", a.Status, a.Raw)
+		}
+		if a := other(q); a.Status != 200 {
+			t.Errorf("%d %s", a.Status, a.Raw)
+		}
+	})
+}

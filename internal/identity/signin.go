@@ -40,13 +40,13 @@ type SignedIn struct {
 // It may be repeated with the same credential from the same installation: the
 // answer is the same and nothing happens twice.
 func (s *Service) SignIn(ctx context.Context, p *module.Principal, proven Proven, undo bool) (SignedIn, error) {
-	out, err := s.again(ctx, p, proven)
+	out, err := s.again(ctx, p, &proven)
 	for i := 0; err == nil && out == nil; i++ {
 		if i == maxTries {
 			return SignedIn{}, problem.New(problem.StorageUnavailable, "the account is being changed by other requests").After(time.Second)
 		}
 		if out, err = s.signInOnce(ctx, p, proven, undo); err == nil && out == nil { // somebody was faster, perhaps with this very credential
-			out, err = s.again(ctx, p, proven)
+			out, err = s.again(ctx, p, &proven)
 		}
 	}
 	if err != nil {
@@ -55,8 +55,10 @@ func (s *Service) SignIn(ctx context.Context, p *module.Principal, proven Proven
 	return *out, nil
 }
 
-// again answers the repeat of a sign-in, nil when there was none (L10).
-func (s *Service) again(ctx context.Context, p *module.Principal, proven Proven) (*SignedIn, error) {
+// again answers the repeat of a sign-in, nil when there was none (L10). A
+// credential that was answered with a question alone (L8) is good once more on
+// the installation that was asked, and already spent for all others.
+func (s *Service) again(ctx context.Context, p *module.Principal, proven *Proven) (*SignedIn, error) {
 	if proven.UseID == "" {
 		return nil, nil
 	}
@@ -70,6 +72,10 @@ func (s *Service) again(ctx context.Context, p *module.Principal, proven Proven)
 	spent := credentialUsed()
 	if use.InstallationID != p.InstallationID {
 		return nil, spent
+	}
+	if use.UserID == "" {
+		proven.UseID = ""
+		return nil, nil
 	}
 	line, err := s.store.Line(ctx, LineKey{ID: p.InstallationID})
 	if err != nil {
@@ -437,6 +443,14 @@ func (s *Service) existsElsewhere(ctx context.Context, a *attempt) error {
 	pending, err := s.sealPending(ctx, a.p.InstallationID, a.proven, a.now)
 	if err != nil {
 		return err
+	}
+	if a.proven.UseID != "" {
+		use := CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, ExpiresAt: a.proven.UseUntil}
+		if done, err := s.store.Apply(ctx, Change{Use: &use}); err != nil {
+			return err
+		} else if !done {
+			return credentialUsed()
+		}
 	}
 	return problem.New(problem.AccountExistsElsewhere, "an account with this address signs in otherwise; sign in to it and send pending_link, and this way to sign in is added to it").
 		With("pending_link", pending)
