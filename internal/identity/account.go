@@ -41,6 +41,8 @@ type Proven struct {
 	Methods       string    // RFC 8176 style, space separated
 	UseID         string    // what makes the credential single use; "" = the verifier has spent it itself
 	UseUntil      time.Time // until when UseID must be remembered
+	Against       []byte    // the stored secret that it was verified with: when another one is stored by now, it proves nothing
+	Repeat        bool      // UseID was spent before and nothing was verified now: good for the answer of then, and for nothing else
 }
 
 // CredentialUse is a credential that was spent.

@@ -45,7 +45,7 @@ func (s *Service) peopleRoutes(api huma.API, op func(method, path, name, summary
 	huma.Register(api, op(http.MethodPost, "/users/{id}/undelete", "undelete-user", "Undo an erasure that waits", module.Operator), s.adminUndelete)
 	huma.Register(api, op(http.MethodGet, "/erasures", "list-erasures", "List erasures that are done, oldest first", module.Owner), s.adminErasures)
 	replay := op(http.MethodPost, "/erasures/replay", "replay-erasures", "Erase users again whom a restored backup has brought back", module.Owner)
-	replay.Description = "Takes the ids that GET /admin/v1/erasures gave before the restore. Users who are erased already stay as they are. Do it before the apps are let in."
+	replay.Description = "Takes the ids that GET /admin/v1/erasures gave before the restore, user_id and aliases: a backup from before a merge has the aliases as users. Users who are erased already stay as they are. Do it before the apps are let in."
 	huma.Register(api, replay, s.adminReplay)
 }
 
@@ -294,7 +294,15 @@ func (s *Service) adminErasures(ctx context.Context, in *adminErasuresInput) (*a
 	}
 	out := adminErasures{Data: make([]adminErasure, 0, len(all))}
 	for _, e := range all {
-		out.Data = append(out.Data, adminErasure{UserID: e.UserID, State: e.State, RequestedBy: e.RequestedBy, RequestedAt: e.RequestedAt, EraseAt: e.EraseAt, FinishedAt: &e.FinishedAt, Report: e.Report})
+		merges, err := s.store.MergesInto(ctx, e.UserID, 10_000)
+		if err != nil {
+			return nil, err
+		}
+		var aliases []string
+		for _, m := range merges {
+			aliases = append(aliases, m.From)
+		}
+		out.Data = append(out.Data, adminErasure{Aliases: aliases, UserID: e.UserID, State: e.State, RequestedBy: e.RequestedBy, RequestedAt: e.RequestedAt, EraseAt: e.EraseAt, FinishedAt: &e.FinishedAt, Report: e.Report})
 	}
 	if len(all) == in.Limit {
 		last := all[len(all)-1]
@@ -314,10 +322,18 @@ func (s *Service) adminReplay(ctx context.Context, in *adminReplayInput) (*admin
 	return &adminOutput[adminReplayed]{noStore, adminReplayed{ErasedAgain: again}}, err
 }
 
-// undoErasure lets a user whose erasure waits be as before.
+// undoErasure lets a user whose erasure waits be as before: a locked one locked.
 func (s *Service) undoErasure(ctx context.Context, user string, entry audit.Entry) error {
+	e, err := s.life.erasure(ctx, user)
+	if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+		return err
+	}
+	to := UserActive
+	if e.Report.Locked {
+		to = UserLocked
+	}
 	c := Change{
-		State: []StateChange{{UserID: user, From: UserDeleting, To: UserActive, At: s.now()}},
+		State: []StateChange{{UserID: user, From: UserDeleting, To: to, At: s.now()}},
 		Audit: []audit.Entry{entry},
 	}
 	c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
@@ -336,7 +352,7 @@ func (s *Service) undoErasure(ctx context.Context, user string, entry audit.Entr
 		if err != nil {
 			return err
 		}
-		if u.State != UserActive { // somebody else has undone it: that is what was wanted
+		if u.State != to { // somebody else has undone it: that is what was wanted
 			return problem.New(problem.Conflict, "the user is %s; there is no erasure that waits", u.State)
 		}
 	}

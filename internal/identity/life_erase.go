@@ -59,6 +59,7 @@ func (s *Service) requestErasure(ctx context.Context, user, why string) (Erasure
 		}
 		now := s.now()
 		e := Erasure{UserID: user, State: ErasureWaiting, RequestedBy: audit.ActorFrom(ctx).ID, RequestedAt: now, EraseAt: now.Add(s.config.Deletion.Grace.D())}
+		e.Report.Locked = u.State == UserLocked
 		if u.Kind == Anonymous {
 			e.EraseAt = now
 		}
@@ -129,22 +130,25 @@ func (s *Service) erase(ctx context.Context, user string, attempt int) error {
 	if err := s.eraseRun(ctx, &e); err != nil || e.State != ErasureRunning {
 		return err
 	}
-	if err := s.revokeProviders(ctx, &e, attempt); err != nil {
-		return err
+	if err := s.revokeProviders(ctx, &e, attempt); err != nil || e.State != ErasureRunning {
+		return err // another node has finished it
 	}
 	aliases, err := s.store.MergesInto(ctx, user, 10_000)
 	if err != nil {
 		return err
 	}
-	users := []string{user}
+	// The user comes last: a merge that still runs moves rows of an alias to them.
+	var users []string
 	for _, m := range aliases {
 		users = append(users, m.From)
 	}
+	users = append(users, user)
 	e.Report.Aliases = len(aliases)
 	if err := s.eraseCollections(ctx, &e, users); err != nil {
 		return err
 	}
-	if err := s.journal.append(user, s.now()); err != nil {
+	// A backup from before a merge has the aliases as users of their own.
+	if err := s.journal.append(s.now(), users...); err != nil {
 		return fmt.Errorf("identity: write the erasure into the journal: %w", err)
 	}
 	return s.eraseLast(ctx, e, users)
@@ -154,6 +158,7 @@ func (s *Service) erase(ctx context.Context, user string, attempt int) error {
 func (s *Service) eraseRun(ctx context.Context, e *Erasure) error {
 	return s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		running, err := s.life.run(ctx, tx, e.UserID, e.Report)
+		e.State = ErasureUndone // also when this is done again, because somebody was faster
 		if running {
 			e.State = ErasureRunning
 		}
@@ -190,7 +195,7 @@ func (s *Service) revokeProviders(ctx context.Context, e *Erasure, attempt int) 
 			e.Report.Providers = map[string]string{}
 		}
 		e.Report.Providers[i.Provider] = answer
-		if err := s.eraseRun(ctx, e); err != nil {
+		if err := s.eraseRun(ctx, e); err != nil || e.State != ErasureRunning {
 			return err
 		}
 	}
@@ -250,7 +255,7 @@ func (s *Service) eraseLast(ctx context.Context, e Erasure, users []string) erro
 		if err := s.life.finish(ctx, tx, e.UserID, now, e.Report); err != nil {
 			return err
 		}
-		return s.events.Emit(ctx, tx, EventDeleted, e.UserID, deletedEvent{User: e.UserID, Aliases: users[1:]})
+		return s.events.Emit(ctx, tx, EventDeleted, e.UserID, deletedEvent{User: e.UserID, Aliases: users[:len(users)-1]})
 	}
 	_, err := s.store.Apply(ctx, c)
 	return err

@@ -15,6 +15,7 @@ import (
 	"landline/internal/audit"
 	"landline/internal/module"
 	"landline/internal/problem"
+	"landline/internal/secret"
 	"landline/internal/sqldb"
 )
 
@@ -69,10 +70,13 @@ func (s *Service) export(ctx context.Context, id string) error {
 		return err
 	}
 	parts := &partWriter{s: s, ctx: ctx, export: e, sum: sha256.New()}
-	if err := s.writeArchive(ctx, e, parts); err != nil {
-		return err
+	if err = s.writeArchive(ctx, e, parts); err == nil {
+		err = parts.flush()
 	}
-	if err := parts.flush(); err != nil {
+	if errors.Is(err, errExportGone) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	now := s.now()
@@ -178,6 +182,9 @@ type partWriter struct {
 	buffer []byte
 }
 
+// errExportGone stops the making of an export whose user is erased meanwhile.
+var errExportGone = errors.New("identity: the export is no longer wanted")
+
 var errExportTooLarge = errors.New("identity: the export has more than 2 GiB")
 
 func (w *partWriter) Write(p []byte) (int, error) {
@@ -204,11 +211,21 @@ func (w *partWriter) flush() error {
 		return nil
 	}
 	sealed, err := w.s.keys.Seal(w.ctx, w.export.UserID, fieldPart, w.buffer)
+	if errors.Is(err, secret.ErrShredded) {
+		return errExportGone
+	}
 	if err != nil {
 		return err
 	}
 	err = w.s.db.Write(w.ctx, func(ctx context.Context, tx *sqldb.Tx) error {
-		_, err := exec(ctx, tx, "ExportPartPut", w.export.ID, w.part, sealed)
+		n, err := exec(ctx, tx, "ExportWanted", w.export.ID)
+		if err != nil {
+			return err
+		}
+		if n != 1 { // a part without its export would stay for ever
+			return errExportGone
+		}
+		_, err = exec(ctx, tx, "ExportPartPut", w.export.ID, w.part, sealed)
 		return err
 	})
 	w.part++

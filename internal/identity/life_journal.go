@@ -35,11 +35,15 @@ func newErasureJournal(dir string) *erasureJournal {
 	return &erasureJournal{path: filepath.Join(dir, journalFile)}
 }
 
-// append returns once the line is on the disk. A line may be there twice.
-func (j *erasureJournal) append(user string, at time.Time) (err error) {
-	line, err := json.Marshal(erasureLine{user, at})
-	if err != nil {
-		return err
+// append returns once the lines are on the disk. A line may be there twice.
+func (j *erasureJournal) append(at time.Time, users ...string) (err error) {
+	lines := []byte{'\n'} // ends a line that a crash has cut short
+	for _, user := range users {
+		line, err := json.Marshal(erasureLine{user, at})
+		if err != nil {
+			return err
+		}
+		lines = append(append(lines, line...), '\n')
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -48,7 +52,7 @@ func (j *erasureJournal) append(user string, at time.Time) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := f.Write(append(line, '\n')); err != nil {
+	if _, err := f.Write(lines); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

@@ -46,7 +46,11 @@ func (l lifeStore) finished(ctx context.Context, after time.Time, user string, l
 
 // request records that e begins; false: one is under way or done.
 func (lifeStore) request(ctx context.Context, tx *sqldb.Tx, e Erasure) (bool, error) {
-	n, err := exec(ctx, tx, "ErasureInsert", e.UserID, string(e.State), e.RequestedBy, sqldb.Millis(e.RequestedAt), sqldb.Millis(e.EraseAt), "{}")
+	report, err := json.Marshal(e.Report)
+	if err != nil {
+		return false, err
+	}
+	n, err := exec(ctx, tx, "ErasureInsert", e.UserID, string(e.State), e.RequestedBy, sqldb.Millis(e.RequestedAt), sqldb.Millis(e.EraseAt), string(report))
 	return n == 1, err
 }
 

@@ -209,11 +209,12 @@ func TestErasureLeavesNothing(t *testing.T) {
 		account := p.user
 		i := must(f.service.store.IdentitiesOf(t.Context(), account, 1))[0]
 		profile := must(f.service.profile(t.Context(), i))
+		before := i.Sealed
 		profile.Refresh = "provider-refresh-canary"
 		if err := f.service.seal(t.Context(), &i, profile); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.service.store.Apply(t.Context(), Change{Used: &i}); err != nil {
+		if _, err := f.service.store.Apply(t.Context(), Change{Used: &i, UsedFrom: before}); err != nil {
 			t.Fatal(err)
 		}
 		f.send(http.MethodPatch, "/v1/me", map[string]any{"name": "Ada Canary"}, p.bearer()...)
@@ -277,7 +278,7 @@ func TestARestoredBackupBringsNobodyBack(t *testing.T) {
 	account := p.user
 	f.send(http.MethodPatch, "/v1/me", map[string]any{"name": "Ada"}, p.bearer()...)
 	for _, user := range []string{account, "usr_01h455vb4pex5vsknk084sn02q"} { // the second is younger than the backup
-		if err := f.service.journal.append(user, f.clock.Now()); err != nil {
+		if err := f.service.journal.append(f.clock.Now(), user); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -285,6 +286,13 @@ func TestARestoredBackupBringsNobodyBack(t *testing.T) {
 	file := must(os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0))
 	file.WriteString(`{"user":"usr_cut`) // a crash
 	file.Close()
+	const after = "usr_01h455vb4pex5vsknk084sn03q" // must not be lost with the line that was cut
+	if err := f.service.journal.append(f.clock.Now(), after); err != nil {
+		t.Fatal(err)
+	}
+	if users := must(f.service.journal.users()); !slices.Contains(users, after) {
+		t.Errorf("the journal has %q", users)
+	}
 	if err := f.service.replayJournal(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"landline/internal/audit"
@@ -36,6 +37,9 @@ func (s *Service) Link(ctx context.Context, p *module.Principal, proven Proven) 
 	if err := s.fresh(p); err != nil {
 		return Identity{}, err
 	}
+	if proven.Repeat {
+		return s.linkedBefore(ctx, p, proven)
+	}
 	for range maxTries {
 		i, err := s.linkOnce(ctx, p, proven)
 		if err != nil || i.ID != "" {
@@ -43,6 +47,28 @@ func (s *Service) Link(ctx context.Context, p *module.Principal, proven Proven) 
 		}
 	}
 	return Identity{}, problem.New(problem.StorageUnavailable, "the account is being changed by other requests").After(time.Second)
+}
+
+// linkedBefore answers the repeat of a link whose credential cannot be verified
+// a second time: with the newest way to sign in of that provider.
+func (s *Service) linkedBefore(ctx context.Context, p *module.Principal, proven Proven) (Identity, error) {
+	use, err := s.store.CredentialUse(ctx, proven.UseID)
+	if errors.Is(err, sqldb.ErrNotFound) || err == nil && (use.UserID != p.UserID || use.InstallationID != p.InstallationID) {
+		return Identity{}, credentialUsed()
+	}
+	if err != nil {
+		return Identity{}, err
+	}
+	all, err := s.store.IdentitiesOf(ctx, p.UserID, maxIdentities)
+	if err != nil {
+		return Identity{}, err
+	}
+	for _, i := range slices.Backward(all) {
+		if i.Provider == proven.Provider {
+			return i, nil
+		}
+	}
+	return Identity{}, credentialUsed() // unlinked since
 }
 
 // linkOnce returns a zero Identity when what it read has changed before it could write.
@@ -71,7 +97,7 @@ func (s *Service) linkOnce(ctx context.Context, p *module.Principal, proven Prov
 	if proven.UseID != "" {
 		use, err := s.store.CredentialUse(ctx, proven.UseID)
 		if err == nil && use.UserID != p.UserID {
-			return Identity{}, problem.New(problem.CredentialUsed, "the credential has been used before; ask the provider for a new one")
+			return Identity{}, credentialUsed()
 		}
 		if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
 			return Identity{}, err
@@ -81,6 +107,7 @@ func (s *Service) linkOnce(ctx context.Context, p *module.Principal, proven Prov
 		}
 	}
 	i := a.change.Identity
+	a.change.Active = p.UserID // nothing may be added to an account that is being erased
 	a.change.Audit = append(a.change.Audit, userEntry(ctx, p.UserID, "identity.link", i.ID, proven.Provider, nil))
 	if err := s.withNotice(ctx, &a.change, p.UserID, mail.IdentityLinked, mail.Values{Identity: providerName(proven.Provider), At: a.now}); err != nil {
 		return Identity{}, err

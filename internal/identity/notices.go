@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -62,11 +63,21 @@ func (s *Service) serveNotices(p *provider.Provider) func(http.ResponseWriter, *
 }
 
 // takeNotice does what a notice asks for, once. One that concerns nobody here is
-// written down and otherwise ignored.
+// written down and otherwise ignored. Without an error it is durable.
 func (s *Service) takeNotice(ctx context.Context, n provider.Notice) error {
+	for range maxTries {
+		if done, err := s.takeNoticeOnce(ctx, n); err != nil || done {
+			return err
+		}
+	}
+	return problem.New(problem.StorageUnavailable, "the account is being changed by other requests").After(time.Second)
+}
+
+// takeNoticeOnce returns false when what it read has changed before it could write.
+func (s *Service) takeNoticeOnce(ctx context.Context, n provider.Notice) (bool, error) {
 	use := useOf("notice\x00" + n.ReplayID)
 	if _, err := s.store.CredentialUse(ctx, use); !errors.Is(err, sqldb.ErrNotFound) {
-		return err // seen before, or the storage does not answer
+		return err == nil, err // seen before, or the storage does not answer
 	}
 	c := Change{Use: &CredentialUse{ID: use, ExpiresAt: n.KeepUntil}}
 	entry := audit.Entry{Action: "identity.notice", Reason: string(n.Kind)}
@@ -75,30 +86,30 @@ func (s *Service) takeNotice(ctx context.Context, n provider.Notice) error {
 	if n.Subject != "" {
 		lookup, err := s.lookup(n.Issuer, n.Subject)
 		if err != nil {
-			return err
+			return false, err
 		}
 		i, owner, err = s.store.IdentityBy(ctx, lookup)
 		if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
-			return err
+			return false, err
 		}
 	}
 	entry.Target = owner.ID
 	c.Audit = []audit.Entry{entry}
 	// A notice that was held back for longer than the user needed to sign in again is void.
-	if owner.State != UserActive || n.At.Before(i.UsedAt) {
-		_, err := s.store.Apply(ctx, c)
-		return err
+	here := owner.State == UserActive || owner.State == UserLocked && n.Kind == provider.NoticeAccountDeleted
+	if !here || n.At.Before(i.UsedAt) {
+		return s.store.Apply(ctx, c)
 	}
 	return s.actOnNotice(ctx, n, c, i, owner)
 }
 
-func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, i Identity, owner User) error {
+func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, i Identity, owner User) (bool, error) {
 	now := s.now()
 	switch n.Kind {
 	case provider.NoticeConsentRevoked, provider.NoticeAccountDeleted: // L22, L23
 		all, err := s.store.IdentitiesOf(ctx, owner.ID, maxIdentities)
 		if err != nil {
-			return err
+			return false, err
 		}
 		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now}
 		if len(all) > 1 {
@@ -106,11 +117,12 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 			break
 		}
 		if n.Kind == provider.NoticeAccountDeleted {
-			if _, err := s.store.Apply(ctx, c); err != nil {
-				return err
+			// First, and the notice is remembered after it: what is cut off between
+			// the two is delivered again, and finds the erasure begun.
+			if _, err := s.requestErasure(ctx, owner.ID, "the account at the provider was deleted"); err != nil {
+				return false, err
 			}
-			_, err := s.requestErasure(ctx, owner.ID, "the account at the provider was deleted")
-			return err
+			return s.store.Apply(ctx, Change{Use: c.Use, Audit: c.Audit})
 		}
 		// The only way in is gone: the data is kept for support, and for a renewed consent.
 		c.State = []StateChange{{UserID: owner.ID, From: UserActive, To: UserLocked, At: now}}
@@ -119,18 +131,17 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 	case provider.NoticeEmailDisabled, provider.NoticeEmailEnabled:
 		p, err := s.profile(ctx, i)
 		if err != nil {
-			return err
+			return false, err
 		}
+		before := i.Sealed
 		p.EmailOff = n.Kind == provider.NoticeEmailDisabled
 		if err := s.seal(ctx, &i, p); err != nil {
-			return err
+			return false, err
 		}
-		c.Used = &i
+		c.Used, c.UsedFrom = &i, before
 	}
 	if c.EndAll == nil {
-		_, err := s.store.Apply(ctx, c)
-		return err
+		return s.store.Apply(ctx, c)
 	}
-	_, err := s.changeWithSessions(ctx, owner.ID, c)
-	return err
+	return s.changeWithSessions(ctx, owner.ID, c)
 }

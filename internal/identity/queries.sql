@@ -123,8 +123,10 @@ INSERT INTO identity (id, user_id, provider, lookup, email_lookup, email_verifie
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT DO NOTHING;
 
+-- No two seals are the same, so that sealed tells whether the row is still as it was read.
+
 -- name: IdentityUpdate
-UPDATE identity SET email_lookup = $1, email_verified = $2, sealed = $3, used_at = $4 WHERE id = $5 AND user_id = $6;
+UPDATE identity SET email_lookup = $1, email_verified = $2, sealed = $3, used_at = $4 WHERE id = $5 AND user_id = $6 AND sealed = $7;
 
 -- name: IdentityDelete
 DELETE FROM identity WHERE id = $1 AND user_id = $2;
@@ -301,6 +303,11 @@ INSERT INTO user_export (id, user_id, state, requested_at, expires_at, size, sha
 
 -- name: ExportFinish
 UPDATE user_export SET state = 'ready', finished_at = $1, size = $2, sha256 = $3, expires_at = $4 WHERE id = $5 AND state = 'working';
+
+-- The row is written so that an erasure at the same time waits or fails.
+
+-- name: ExportWanted
+UPDATE user_export SET state = 'working' WHERE id = $1 AND state = 'working';
 
 -- name: ExportPartPut
 INSERT INTO user_export_part (export_id, part, sealed) VALUES ($1, $2, $3)

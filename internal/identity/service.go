@@ -316,6 +316,9 @@ func (s *Service) fill(ctx context.Context, c *Change, r Registration, line Line
 	if g.Session.ID != "" {
 		return g, nil
 	}
+	if c.User == nil { // and is not locked or deleted at this moment
+		c.Active = g.User.ID
+	}
 	methods := methodSecret
 	if r.Proof != nil {
 		methods = methodKey

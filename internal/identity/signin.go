@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,13 +40,13 @@ type SignedIn struct {
 // It may be repeated with the same credential from the same installation: the
 // answer is the same and nothing happens twice.
 func (s *Service) SignIn(ctx context.Context, p *module.Principal, proven Proven, undo bool) (SignedIn, error) {
-	out, err := s.again(ctx, p, proven)
+	out, err := s.again(ctx, p, &proven)
 	for i := 0; err == nil && out == nil; i++ {
 		if i == maxTries {
 			return SignedIn{}, problem.New(problem.StorageUnavailable, "the account is being changed by other requests").After(time.Second)
 		}
 		if out, err = s.signInOnce(ctx, p, proven, undo); err == nil && out == nil { // somebody was faster, perhaps with this very credential
-			out, err = s.again(ctx, p, proven)
+			out, err = s.again(ctx, p, &proven)
 		}
 	}
 	if err != nil {
@@ -54,8 +55,10 @@ func (s *Service) SignIn(ctx context.Context, p *module.Principal, proven Proven
 	return *out, nil
 }
 
-// again answers the repeat of a sign-in, nil when there was none (L10).
-func (s *Service) again(ctx context.Context, p *module.Principal, proven Proven) (*SignedIn, error) {
+// again answers the repeat of a sign-in, nil when there was none (L10). A
+// credential that was answered with a question alone (L8) is good once more on
+// the installation that was asked, and already spent for all others.
+func (s *Service) again(ctx context.Context, p *module.Principal, proven *Proven) (*SignedIn, error) {
 	if proven.UseID == "" {
 		return nil, nil
 	}
@@ -66,9 +69,13 @@ func (s *Service) again(ctx context.Context, p *module.Principal, proven Proven)
 	if err != nil {
 		return nil, err
 	}
-	spent := problem.New(problem.CredentialUsed, "the credential has been used before; ask the provider for a new one")
+	spent := credentialUsed()
 	if use.InstallationID != p.InstallationID {
 		return nil, spent
+	}
+	if use.UserID == "" {
+		proven.UseID = ""
+		return nil, nil
 	}
 	line, err := s.store.Line(ctx, LineKey{ID: p.InstallationID})
 	if err != nil {
@@ -90,6 +97,10 @@ func (s *Service) again(ctx context.Context, p *module.Principal, proven Proven)
 		return out, err
 	}
 	return nil, spent // signed out since: the credential is not a way back in
+}
+
+func credentialUsed() *problem.Error {
+	return problem.New(problem.CredentialUsed, "the credential has been used before; ask the provider for a new one")
 }
 
 // attempt is one try of a sign-in: what was read, and what is to be written.
@@ -150,6 +161,9 @@ func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Pr
 }
 
 func (s *Service) read(ctx context.Context, p *module.Principal, proven Proven) (*attempt, error) {
+	if proven.Repeat { // what it repeats was forgotten meanwhile, or was done by somebody else
+		return nil, credentialUsed()
+	}
 	a := &attempt{p: p, proven: proven, now: s.now()}
 	lookup, err := s.lookup(proven.Profile.Issuer, proven.Profile.Subject)
 	if err != nil {
@@ -158,6 +172,7 @@ func (s *Service) read(ctx context.Context, p *module.Principal, proven Proven) 
 	if a.line, err = s.store.Line(ctx, LineKey{ID: p.InstallationID}); err != nil {
 		return nil, err
 	}
+	a.endWhatIsOver()
 	for _, g := range a.line.Active {
 		if g.Session.ID == p.SessionID {
 			a.current = g
@@ -171,6 +186,24 @@ func (s *Service) read(ctx context.Context, p *module.Principal, proven Proven) 
 		a.identity, a.owner, err = Identity{Lookup: lookup}, User{}, nil
 	}
 	return a, err
+}
+
+// endWhatIsOver ends the other sessions of the installation whose time is over,
+// so that none is taken for a session to sign in to.
+func (a *attempt) endWhatIsOver() {
+	var live []Grant
+	for _, g := range a.line.Active {
+		if g.Session.ID == a.p.SessionID || !a.now.After(g.Session.RefreshExpiresAt()) {
+			live = append(live, g)
+			continue
+		}
+		why := ReasonExpiredIdle
+		if a.now.After(g.Session.ExpiresAt) {
+			why = ReasonExpiredAbsolute
+		}
+		a.change.End = append(a.change.End, Ending{SessionID: g.Session.ID, Reason: why, At: a.now})
+	}
+	a.line.Active = live
 }
 
 // newDevice reports whether an account that was there before is now signed in
@@ -423,6 +456,14 @@ func (s *Service) existsElsewhere(ctx context.Context, a *attempt) error {
 	if err != nil {
 		return err
 	}
+	if a.proven.UseID != "" {
+		use := CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, ExpiresAt: a.proven.UseUntil}
+		if done, err := s.store.Apply(ctx, Change{Use: &use}); err != nil {
+			return err
+		} else if !done {
+			return credentialUsed()
+		}
+	}
 	return problem.New(problem.AccountExistsElsewhere, "an account with this address signs in otherwise; sign in to it and send pending_link, and this way to sign in is added to it").
 		With("pending_link", pending)
 }
@@ -446,6 +487,9 @@ func (s *Service) useIdentity(ctx context.Context, a *attempt) error {
 	if err != nil {
 		return err
 	}
+	if against := a.proven.Against; against != nil && !bytes.Equal(against, old.Secret) {
+		return problem.New(problem.CredentialInvalid, "the credential was changed while it was being verified; use the new one")
+	}
 	fresh := a.proven.Profile.orElse(old)
 	if i.EmailLookup, err = s.emailLookup(fresh.Email); err != nil {
 		return err
@@ -454,7 +498,7 @@ func (s *Service) useIdentity(ctx context.Context, a *attempt) error {
 		i.EmailVerified = a.proven.EmailVerified
 	}
 	i.UsedAt = a.now
-	a.change.Used = &i
+	a.change.Used, a.change.UsedFrom = &i, a.identity.Sealed
 	return s.seal(ctx, &i, fresh)
 }
 
@@ -462,6 +506,9 @@ func (s *Service) useIdentity(ctx context.Context, a *attempt) error {
 func (p Profile) orElse(old Profile) Profile {
 	if p.Email == "" {
 		p.Email, p.PrivateEmail = old.Email, old.PrivateEmail
+	}
+	if p.Email == old.Email {
+		p.EmailOff = old.EmailOff
 	}
 	if p.Name == "" {
 		p.Name = old.Name

@@ -43,7 +43,7 @@ func (w *writer) account(c Change) {
 		w.one("IdentityDelete", i.ID, i.UserID)
 	}
 	if i := c.Used; i != nil {
-		w.one("IdentityUpdate", orNull(i.EmailLookup), i.EmailVerified, i.Sealed, sqldb.Millis(i.UsedAt), i.ID, i.UserID)
+		w.one("IdentityUpdate", orNull(i.EmailLookup), i.EmailVerified, i.Sealed, sqldb.Millis(i.UsedAt), i.ID, i.UserID, c.UsedFrom)
 	}
 }
 

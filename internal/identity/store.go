@@ -120,6 +120,7 @@ type Change struct {
 	User         *User          // new; its installation has no other active anonymous user
 	Identity     *Identity      // new; nobody has its lookup
 	Used         *Identity      // a known one: address, Sealed and UsedAt
+	UsedFrom     []byte         // Sealed of Used as it was read: it is that still
 	Unlink       *Identity      // the user has it
 	Reassign     *Reassign      // the session is active and of the user Before
 	Session      *Session       // new; its user has no other active session on its installation

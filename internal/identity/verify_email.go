@@ -11,6 +11,7 @@ import (
 	"landline/internal/module"
 	"landline/internal/problem"
 	"landline/internal/queue"
+	"landline/internal/secret"
 	"landline/internal/sqldb"
 )
 
@@ -201,7 +202,8 @@ func (v emailVerifier) verify(ctx context.Context, p *module.Principal, c Creden
 	proven := Proven{Provider: providerEmail, EmailVerified: true, Methods: emailMethods, UseID: use,
 		Profile: Profile{Issuer: issuerEmail, Subject: address.Key, Email: address.Mail}}
 	if used, err := v.s.store.CredentialUse(ctx, use); err == nil && used.InstallationID == p.InstallationID {
-		return proven, nil // a repeat: SignIn gives the same answer
+		proven.Repeat = true // SignIn gives the same answer
+		return proven, nil
 	} else if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
 		return Proven{}, err
 	}
@@ -289,6 +291,9 @@ func (s *Service) sealMail(ctx context.Context, subject string, m mailArgs) (mai
 // sendMail is the job. A code that waited longer than it is good for is not sent.
 func (s *Service) sendMail(ctx context.Context, job *queue.Job[mailJob]) error {
 	raw, err := s.keys.Open(ctx, job.Args.Subject, fieldMail, job.Args.Sealed)
+	if err != nil && !errors.Is(err, secret.ErrShredded) && !errors.Is(err, secret.ErrTampered) {
+		return err // the storage does not answer: the message is not lost
+	}
 	if err != nil {
 		s.log.WarnContext(ctx, "a message cannot be opened any more and is not sent", "job", job.ID, "error", err)
 		return nil

@@ -66,7 +66,8 @@ func (v passwordVerifier) verify(ctx context.Context, p *module.Principal, c Cre
 	if !ok {
 		return Proven{}, refused
 	}
-	profile.Refresh = ""
+	against := profile.Secret
+	profile.Refresh, profile.Secret = "", nil
 	if rehash {
 		text, err := v.s.passwords.Hash(ctx, c.Password)
 		if err != nil {
@@ -74,7 +75,7 @@ func (v passwordVerifier) verify(ctx context.Context, p *module.Principal, c Cre
 		}
 		profile.Secret = []byte(text)
 	}
-	return Proven{Provider: providerEmail, EmailVerified: i.EmailVerified, Methods: passwordMethod, Profile: profile}, nil
+	return Proven{Provider: providerEmail, EmailVerified: i.EmailVerified, Methods: passwordMethod, Profile: profile, Against: against}, nil
 }
 
 // mayGuess bounds guesses by address and installation, and by address over all

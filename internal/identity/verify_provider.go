@@ -60,7 +60,7 @@ func (v providerVerifier) repeated(ctx context.Context, c CredentialWire) (Prove
 	if errors.Is(err, sqldb.ErrNotFound) {
 		return Proven{}, nil
 	}
-	return Proven{Provider: c.Provider, UseID: use}, err
+	return Proven{Provider: c.Provider, UseID: use, Repeat: true}, err
 }
 
 // claims exchanges the code where there is one: only a code brings the token that

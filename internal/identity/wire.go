@@ -135,6 +135,7 @@ type adminUser struct {
 
 type adminErasure struct {
 	UserID      string        `json:"user_id"`
+	Aliases     []string      `json:"aliases,omitempty" doc:"Users who had become part of it, and were erased with it."`
 	State       ErasureState  `json:"state" enum:"waiting,undone,running,done"`
 	RequestedBy string        `json:"requested_by" doc:"The user's own id, or an operator's."`
 	RequestedAt time.Time     `json:"requested_at"`
@@ -165,7 +166,7 @@ type adminUnlinkBody struct {
 }
 
 type adminReplayBody struct {
-	Users []string `json:"users" maxItems:"1000" doc:"Ids of users who were erased."`
+	Users []string `json:"users" maxItems:"1000" doc:"Ids of users who were erased, and of their aliases."`
 }
 
 type adminReplayed struct {

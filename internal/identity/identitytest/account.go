@@ -90,7 +90,8 @@ func identities(t *testing.T, s identity.Store) {
 	}
 	used := *first
 	used.EmailLookup, used.EmailVerified, used.Sealed, used.UsedAt = "", false, []byte{9}, at.Add(time.Hour)
-	apply(t, s, identity.Change{Used: &used}, true)
+	apply(t, s, identity.Change{Used: &used, UsedFrom: first.Sealed}, true)
+	apply(t, s, identity.Change{Used: &used, UsedFrom: first.Sealed}, false) // somebody else's change would be undone
 	if all := must(s.IdentitiesOf(t.Context(), u.ID, 10)); len(all) != 1 || !same(all[0], used) {
 		t.Errorf("IdentitiesOf = %+v, want %+v", all, used)
 	}
