@@ -5,12 +5,17 @@ import (
 	"errors"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"landline/internal/sqldb"
 )
 
-// maxCombined is how many operations share a transaction at most.
-const maxCombined = 128
+const (
+	maxCombined = 128                    // operations that share a transaction at most
+	siblings    = 3                      // operations in a transaction from which on its commit waits for more
+	maxGather   = 500 * time.Microsecond // longest that a commit waits
+)
 
 // combiner runs the operations of many callers in few transactions: whoever
 // finds a place free runs all that wait, its own first. An operation on one key
@@ -21,6 +26,8 @@ type combiner struct {
 	db   *sqldb.DB
 	run  func(ctx context.Context, tx *sqldb.Tx, ops []*operation) error // may be called more than once with an operation
 	late bool                                                            // operations may join a transaction that has begun
+
+	commit atomic.Int64 // nanoseconds that the last commit took
 
 	mu      sync.Mutex
 	free    int // transactions that may still be begun
@@ -102,6 +109,7 @@ func (c *combiner) lead(ctx context.Context, first *operation) error {
 	defer c.next()
 	ctx = context.WithoutCancel(ctx) // the others stay
 	batch := []*operation{first}
+	var ready time.Time
 	err := c.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		batch = c.join(batch)
 		for i := 0; i < len(batch); {
@@ -113,8 +121,12 @@ func (c *combiner) lead(ctx context.Context, first *operation) error {
 				batch = c.gather(batch)
 			}
 		}
+		ready = time.Now()
 		return nil
 	})
+	if err == nil {
+		c.commit.Store(int64(time.Since(ready)))
+	}
 	var mine error
 	for i, op := range batch {
 		one := err
@@ -132,23 +144,34 @@ func (c *combiner) lead(ctx context.Context, first *operation) error {
 	return mine
 }
 
-// gather is join, after those that are on their way have had a moment to come:
-// what could run meanwhile runs, and a commit that takes more of them along is
-// one that they need not wait for.
+// gather is join, after those that are on their way have had a moment to come.
+// What can run runs first; where several callers are at work it also waits for a
+// part of the time that a commit takes, as commit_delay of PostgreSQL does:
+// whoever comes in time need not wait for the whole of this commit before the next.
 func (c *combiner) gather(batch []*operation) []*operation {
 	before := len(batch)
-	if batch = c.join(batch); len(batch) == before {
-		runtime.Gosched()
-		batch = c.join(batch)
+	for _, pause := range [...]func(){func() {}, runtime.Gosched, c.delay(before)} {
+		pause()
+		if batch = c.join(batch); len(batch) > before {
+			break
+		}
 	}
 	return batch
+}
+
+// delay is how gather waits for n operations' commit.
+func (c *combiner) delay(n int) func() {
+	if n < siblings || n == maxCombined {
+		return func() {}
+	}
+	return func() { time.Sleep(min(time.Duration(c.commit.Load())/4, maxGather)) }
 }
 
 // join adds those that wait to a batch, within its bounds.
 func (c *combiner) join(batch []*operation) []*operation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := min(len(c.waiting), maxCombined-len(batch))
+	n := min(len(c.waiting), max(0, maxCombined-len(batch)))
 	batch = append(batch, c.waiting[:n]...)
 	left := copy(c.waiting, c.waiting[n:])
 	clear(c.waiting[left:])
