@@ -112,13 +112,14 @@ func (c *combiner) lead(ctx context.Context, first *operation) error {
 	var ready time.Time
 	err := c.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		batch = c.join(batch)
+		until := time.Now().Add(c.delay())
 		for i := 0; i < len(batch); {
 			next := len(batch)
 			if err := c.run(ctx, tx, batch[i:]); err != nil {
 				return err
 			}
 			if i = next; c.late {
-				batch = c.gather(batch)
+				batch = c.gather(batch, until)
 			}
 		}
 		ready = time.Now()
@@ -145,33 +146,36 @@ func (c *combiner) lead(ctx context.Context, first *operation) error {
 }
 
 // gather is join, after those that are on their way have had a moment to come.
-// What can run runs first; where several callers are at work it also waits for a
-// part of the time that a commit takes, as commit_delay of PostgreSQL does:
-// whoever comes in time need not wait for the whole of this commit before the next.
-func (c *combiner) gather(batch []*operation) []*operation {
+// What can run runs first; where several callers are at work it also waits, as
+// commit_delay of PostgreSQL does, but not beyond until: whoever comes in time
+// need not wait for the whole of this commit before the next.
+func (c *combiner) gather(batch []*operation, until time.Time) []*operation {
 	before := len(batch)
-	for _, pause := range [...]func(){func() {}, runtime.Gosched, c.delay(before)} {
-		pause()
-		if batch = c.join(batch); len(batch) > before {
-			break
-		}
+	if batch = c.join(batch); len(batch) > before || before >= maxCombined {
+		return batch
+	}
+	runtime.Gosched()
+	if batch = c.join(batch); len(batch) > before || before < siblings {
+		return batch
+	}
+	if rest := time.Until(until); rest > 0 {
+		time.Sleep(rest)
+		batch = c.join(batch)
 	}
 	return batch
 }
 
-// delay is how gather waits for n operations' commit.
-func (c *combiner) delay(n int) func() {
-	if n < siblings || n == maxCombined {
-		return func() {}
-	}
-	return func() { time.Sleep(min(time.Duration(c.commit.Load())/4, maxGather)) }
+// delay is how long a transaction waits for more operations: a part of the time
+// that the last commit took, so that a fast disk waits next to nothing.
+func (c *combiner) delay() time.Duration {
+	return min(time.Duration(c.commit.Load())/4, maxGather)
 }
 
 // join adds those that wait to a batch, within its bounds.
 func (c *combiner) join(batch []*operation) []*operation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := min(len(c.waiting), max(0, maxCombined-len(batch)))
+	n := min(len(c.waiting), maxCombined-len(batch))
 	batch = append(batch, c.waiting[:n]...)
 	left := copy(c.waiting, c.waiting[n:])
 	clear(c.waiting[left:])
