@@ -114,6 +114,38 @@ func TestALateFunctionWritesNothing(t *testing.T) {
 	})
 }
 
+// A brief statement is not watched while it runs, and obeys the same rules.
+func TestBriefStatements(t *testing.T) {
+	const insertion = `INSERT INTO thing (id) VALUES ($1)`
+	brief := func(id string) func(context.Context, *sqldb.Tx) error {
+		return func(ctx context.Context, tx *sqldb.Tx) error {
+			_, err := tx.ExecBrief(ctx, insertion, id)
+			return err
+		}
+	}
+	limited(t, func(t *testing.T, db *sqldb.DB) {
+		if err := db.Write(t.Context(), brief("kept")); err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, db.Write(t.Context(), brief("kept")), sqldb.ErrConflict)
+		wantErr(t, db.Write(t.Context(), brief("a \x00 byte")), sqldb.ErrText)
+		wantErr(t, db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+			if brief("kept")(ctx, tx) == nil || brief("behind a failure")(ctx, tx) == nil {
+				t.Error("a statement behind a failed one was run")
+			}
+			return nil
+		}), sqldb.ErrConflict)
+		wantErr(t, db.Write(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+			<-ctx.Done()
+			if brief("late")(ctx, tx) == nil {
+				t.Error("a statement was run after the time of its transaction")
+			}
+			return nil
+		}), sqldb.ErrUnavailable)
+		wantIDs(t, db, "kept")
+	})
+}
+
 func TestADeadlineThatPassesInLineIsSafeToRetry(t *testing.T) {
 	limited(t, func(t *testing.T, db *sqldb.DB) {
 		holder, release := blocked(t, db)

@@ -69,6 +69,12 @@ func (c *preparedConn) ExecContext(ctx context.Context, text string, args []driv
 	if p == nil {
 		return c.sqliteConn.ExecContext(ctx, text, args)
 	}
+	if b, ok := ctx.(brief); ok {
+		if err := b.Err(); err != nil {
+			return nil, err
+		}
+		ctx = context.WithoutCancel(b)
+	}
 	return p.stmt.(driver.StmtExecContext).ExecContext(ctx, args)
 }
 

@@ -3,75 +3,91 @@ package idem
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"landline/internal/sqldb"
 )
 
-// maxCombined is how many operations share a transaction at most.
-const maxCombined = 128
+const (
+	maxCombined = 128                    // operations that share a transaction at most
+	siblings    = 3                      // operations in a transaction from which on its commit waits for more
+	maxGather   = 500 * time.Microsecond // longest that a commit waits
+)
 
 // combiner runs the operations of many callers in few transactions: whoever
 // finds a place free runs all that wait, its own first. An operation on one key
-// is a statement or two, so that what it costs is the transaction around it:
-// the turns and savepoints of SQLite's group commit, or the round trips to
+// is a row or two, so that what it costs is what is around it: the turns and
+// savepoints of SQLite's group commit and its calls, or the round trips to
 // PostgreSQL.
 type combiner struct {
 	db   *sqldb.DB
-	late bool // operations may join a transaction that has begun
+	run  func(ctx context.Context, tx *sqldb.Tx, ops []*operation) error // may be called more than once with an operation
+	late bool                                                            // operations may join a transaction that has begun
+
+	commit atomic.Int64 // nanoseconds that the last commit took
 
 	mu      sync.Mutex
 	free    int // transactions that may still be begun
 	waiting []*operation
 }
 
-// operation is one caller's part of a transaction. run may be called more than once.
+// operation is one caller's part of a transaction: it begins or it ends.
 type operation struct {
-	run  func(ctx context.Context, tx *sqldb.Tx) error
-	done chan error // the verdict
-	lead chan struct{}
+	begin *attempt
+	end   *ending
+	told  chan verdict
 }
 
-func newCombiner(db *sqldb.DB) *combiner {
+// verdict is what a caller hears: what became of its operation, or that it is
+// to lead the next transaction.
+type verdict struct {
+	err  error
+	lead bool
+}
+
+func newOperation(begin *attempt, end *ending) *operation {
+	return &operation{begin: begin, end: end, told: make(chan verdict, 1)}
+}
+
+func newCombiner(db *sqldb.DB, run func(context.Context, *sqldb.Tx, []*operation) error) *combiner {
 	if db.Engine() == sqldb.Postgres {
 		// A transaction sees what was committed before its first statement: whoever
 		// joined it later might not find what it has itself stored before.
-		return &combiner{db: db, free: 4}
+		return &combiner{db: db, run: run, free: 4}
 	}
-	return &combiner{db: db, free: 1, late: true} // SQLite has one writer
+	return &combiner{db: db, run: run, free: 1, late: true} // SQLite has one writer
 }
 
-// write is db.Write for a run that only reads and writes rows of this package.
-// Once it has begun the caller's leaving does not end it.
-func (c *combiner) write(ctx context.Context, run func(ctx context.Context, tx *sqldb.Tx) error) error {
+// write carries out op and returns once that is durable. Once it has begun the
+// caller's leaving does not end it.
+func (c *combiner) write(ctx context.Context, op *operation) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	op := &operation{run: run, done: make(chan error, 1), lead: make(chan struct{}, 1)}
 	c.mu.Lock()
-	if c.free == 0 {
-		c.waiting = append(c.waiting, op)
-		c.mu.Unlock()
-		select {
-		case err := <-op.done:
-			return err
-		case <-op.lead:
-		case <-ctx.Done():
-			if c.leave(op) {
-				return ctx.Err()
-			}
-			select { // too late: it is being run, or is to lead
-			case err := <-op.done:
-				return err
-			case <-op.lead:
-			}
-		}
-	} else {
+	if c.free > 0 {
 		c.free--
 		c.mu.Unlock()
+		return c.lead(ctx, op)
 	}
-	c.run(ctx, op)
-	return <-op.done
+	c.waiting = append(c.waiting, op)
+	c.mu.Unlock()
+	var v verdict
+	select {
+	case v = <-op.told:
+	case <-ctx.Done():
+		if c.leave(op) {
+			return ctx.Err()
+		}
+		v = <-op.told // too late: it is being run, or is to lead
+	}
+	if v.lead {
+		return c.lead(ctx, op)
+	}
+	return v.err
 }
 
 // leave takes an operation out of the line and reports whether it was in it.
@@ -87,31 +103,72 @@ func (c *combiner) leave(op *operation) bool {
 	return false
 }
 
-// run carries out first and those that wait, where possible also those that come
-// while it is at it, and passes the place on.
-func (c *combiner) run(ctx context.Context, first *operation) {
+// lead carries out first and those that wait, where possible also those that
+// come while it is at it, and passes the place on. It returns what became of first.
+func (c *combiner) lead(ctx context.Context, first *operation) error {
 	defer c.next()
 	ctx = context.WithoutCancel(ctx) // the others stay
 	batch := []*operation{first}
+	var ready time.Time
 	err := c.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		batch = c.join(batch)
-		for i := 0; i < len(batch); i++ {
-			if err := batch[i].run(ctx, tx); err != nil {
+		until := time.Now().Add(c.delay())
+		for i := 0; i < len(batch); {
+			next := len(batch)
+			if err := c.run(ctx, tx, batch[i:]); err != nil {
 				return err
 			}
-			if i == len(batch)-1 && c.late {
-				batch = c.join(batch)
+			if i = next; c.late {
+				batch = c.gather(batch, until)
 			}
 		}
+		ready = time.Now()
 		return nil
 	})
-	for _, op := range batch {
+	if err == nil {
+		c.commit.Store(int64(time.Since(ready)))
+	}
+	var mine error
+	for i, op := range batch {
+		one := err
 		if err != nil && len(batch) > 1 && !errors.Is(err, sqldb.ErrUnavailable) && !errors.Is(err, sqldb.ErrBusy) {
-			op.done <- c.db.Write(ctx, op.run) // the fault of one of them
+			one = c.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error { // the fault of one of them
+				return c.run(ctx, tx, []*operation{op})
+			})
+		}
+		if i == 0 {
+			mine = one
 			continue
 		}
-		op.done <- err
+		op.told <- verdict{err: one}
 	}
+	return mine
+}
+
+// gather is join, after those that are on their way have had a moment to come.
+// What can run runs first; where several callers are at work it also waits, as
+// commit_delay of PostgreSQL does, but not beyond until: whoever comes in time
+// need not wait for the whole of this commit before the next.
+func (c *combiner) gather(batch []*operation, until time.Time) []*operation {
+	before := len(batch)
+	if batch = c.join(batch); len(batch) > before || before >= maxCombined {
+		return batch
+	}
+	runtime.Gosched()
+	if batch = c.join(batch); len(batch) > before || before < siblings {
+		return batch
+	}
+	if rest := time.Until(until); rest > 0 {
+		time.Sleep(rest)
+		batch = c.join(batch)
+	}
+	return batch
+}
+
+// delay is how long a transaction waits for more operations: a part of the time
+// that the last commit took, so that a fast disk waits next to nothing.
+func (c *combiner) delay() time.Duration {
+	return min(time.Duration(c.commit.Load())/4, maxGather)
 }
 
 // join adds those that wait to a batch, within its bounds.
@@ -138,5 +195,5 @@ func (c *combiner) next() {
 	left := copy(c.waiting, c.waiting[1:])
 	c.waiting[left] = nil
 	c.waiting = c.waiting[:left]
-	op.lead <- struct{}{}
+	op.told <- verdict{lead: true}
 }

@@ -66,6 +66,7 @@ var process = rand.Text()[:10]
 type Store struct {
 	db   *sqldb.DB
 	all  *combiner
+	many bool // a statement of several rows is cheaper than several statements
 	sole bool // no other process executes on this database
 	clk  clock.Clock
 	log  *slog.Logger
@@ -73,7 +74,10 @@ type Store struct {
 
 // New returns a Store on db, whose Migrations must have run.
 func New(db *sqldb.DB, clk clock.Clock, log *slog.Logger) *Store {
-	return &Store{db: db, all: newCombiner(db), sole: db.Engine() == sqldb.SQLite, clk: clk, log: log}
+	embedded := db.Engine() == sqldb.SQLite
+	s := &Store{db: db, many: !embedded, sole: embedded, clk: clk, log: log}
+	s.all = newCombiner(db, s.carryOut)
+	return s
 }
 
 // Request is an attempt that wants to execute.
@@ -121,29 +125,17 @@ func (s *Store) Begin(ctx context.Context, q Request) (Result, error) {
 	if q.Lease <= 0 || q.Keep < q.Lease {
 		return Result{}, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
 	}
-	a := attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q.Scope, q.Key)}
+	a := &attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q.Scope, q.Key)}
 	if len(q.Former) > 0 {
 		err := s.db.Read(ctx, func(ctx context.Context, r sqldb.Querier) error { return a.former(ctx, r, s.clk.Now()) })
 		if err != nil {
 			return Result{}, fmt.Errorf("look for a key of a former user: %w", err)
 		}
 	}
-	var res Result
-	err := s.all.write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
-		now := s.clk.Now() // after the wait for the transaction, so that the lease is whole
-		for range 8 {
-			r, ok, err := a.begin(ctx, tx, now)
-			if err != nil || ok {
-				res = r
-				return err
-			}
-		}
-		return errContended
-	})
-	if err != nil {
+	if err := s.all.write(ctx, newOperation(a, nil)); err != nil {
 		return Result{}, fmt.Errorf("begin under an idempotency key: %w", err)
 	}
-	return res, nil
+	return a.res, nil
 }
 
 // attempt is a Request with what its row needs.
@@ -152,6 +144,27 @@ type attempt struct {
 	sole   bool
 	id     [sha256.Size]byte
 	holder string
+	res    Result // of run
+}
+
+// lease is what the attempt gets of a key that nobody holds.
+func (a *attempt) lease(now time.Time) Lease {
+	return Lease{id: a.id, holder: a.holder, fence: 1, Until: now.Add(a.Lease)}
+}
+
+// run begins and leaves the result in res.
+func (a *attempt) run(ctx context.Context, tx *sqldb.Tx, now time.Time) error {
+	for range 8 {
+		res, ok, err := a.begin(ctx, tx, now)
+		if err != nil {
+			return err
+		}
+		if ok {
+			a.res = res
+			return nil
+		}
+	}
+	return errContended
 }
 
 // former makes the attempt go on under the scope of a former user where the key
@@ -187,9 +200,9 @@ type row struct {
 
 // begin tries once; ok is false when the row changed hands meanwhile.
 func (a *attempt) begin(ctx context.Context, tx *sqldb.Tx, now time.Time) (res Result, ok bool, err error) {
-	lease := Lease{id: a.id, holder: a.holder, fence: 1, Until: now.Add(a.Lease)}
+	lease := a.lease(now)
 	until, expires := sqldb.Millis(lease.Until), sqldb.Millis(now.Add(a.Keep))
-	made, err := affected(tx.ExecContext(ctx, insertSQL, a.id[:], a.Subject, a.Fingerprint[:], a.holder, until, expires))
+	made, err := affected(tx.ExecBrief(ctx, insertSQL, a.id[:], a.Subject, a.Fingerprint[:], a.holder, until, expires))
 	if err != nil || made {
 		return Result{Outcome: Execute, Lease: lease}, made, err
 	}
@@ -202,6 +215,10 @@ func (a *attempt) begin(ctx context.Context, tx *sqldb.Tx, now time.Time) (res R
 	if err != nil {
 		return Result{}, false, err
 	}
+	if r.holder == a.holder { // taken by an earlier statement of this very attempt
+		lease.fence, lease.Until = r.fence, sqldb.Time(r.leaseUntil)
+		return Result{Outcome: Execute, Lease: lease}, true, nil
+	}
 	if outcome := a.judge(&r, sqldb.Millis(now)); outcome != Execute {
 		res = Result{Outcome: outcome}
 		if outcome == Replay {
@@ -211,7 +228,7 @@ func (a *attempt) begin(ctx context.Context, tx *sqldb.Tx, now time.Time) (res R
 		return res, true, nil
 	}
 	lease.fence = r.fence + 1
-	taken, err := affected(tx.ExecContext(ctx, takeOverSQL, a.Subject, a.Fingerprint[:], a.holder, lease.fence, until, expires, a.id[:], r.holder, r.fence))
+	taken, err := affected(tx.ExecBrief(ctx, takeOverSQL, a.Subject, a.Fingerprint[:], a.holder, lease.fence, until, expires, a.id[:], r.holder, r.fence))
 	return Result{Outcome: Execute, Lease: lease}, taken, err
 }
 
@@ -239,34 +256,47 @@ func (a *attempt) judge(r *row, now int64) Outcome {
 // Finish stores the answer of an execution. Retries are answered with it from now on.
 func (s *Store) Finish(ctx context.Context, l Lease, a Answer) error {
 	header, body := a.encode()
-	return s.end(ctx, "finish", finishSQL, done, a.Status, a.Kept, header, body, l.id[:], l.holder, l.fence)
+	return s.end(ctx, "finish", &ending{args: []any{done, a.Status, a.Kept, header, body, l.id[:], l.holder, l.fence}})
 }
 
 // Lost records that the execution may have taken effect and that nobody knows.
 func (s *Store) Lost(ctx context.Context, l Lease) error {
-	return s.end(ctx, "mark the outcome of", finishSQL, unknown, 0, false, []byte(nil), []byte(nil), l.id[:], l.holder, l.fence)
+	return s.end(ctx, "mark the outcome of", &ending{args: []any{unknown, 0, false, []byte(nil), []byte(nil), l.id[:], l.holder, l.fence}})
 }
 
 // Release frees the key: the execution did not take place, and the next attempt
 // may execute. A key that is held no more is no error.
 func (s *Store) Release(ctx context.Context, l Lease) error {
-	err := s.end(ctx, "release", releaseSQL, l.id[:], l.holder, l.fence)
+	err := s.end(ctx, "release", &ending{release: true, args: []any{l.id[:], l.holder, l.fence}})
 	if errors.Is(err, ErrLost) {
 		return nil // freed by an earlier try, or not ours any more
 	}
 	return err
 }
 
-func (s *Store) end(ctx context.Context, what, statement string, args ...any) error {
-	held := false
-	err := s.all.write(ctx, func(ctx context.Context, tx *sqldb.Tx) (err error) {
-		held, err = affected(tx.ExecContext(ctx, statement, args...))
-		return err
-	})
+// ending is how an attempt gives its key up.
+type ending struct {
+	release bool  // rather than finish
+	args    []any // of the statement
+	held    bool  // whether the attempt held the key; of run
+}
+
+func (e *ending) run(ctx context.Context, tx *sqldb.Tx) error {
+	text := finishSQL
+	if e.release {
+		text = releaseSQL
+	}
+	n, err := count(tx.ExecBrief(ctx, text, e.args...))
+	e.held = n > 0
+	return err
+}
+
+func (s *Store) end(ctx context.Context, what string, e *ending) error {
+	err := s.all.write(ctx, newOperation(nil, e))
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s an idempotency key: %w", what, err)
-	case !held:
+	case !e.held:
 		s.log.WarnContext(ctx, "an attempt under an idempotency key ended after it had lost the key", "operation", what)
 		return ErrLost
 	}
@@ -306,9 +336,15 @@ func (s *Store) Erase(ctx context.Context, tx *sqldb.Tx, subject string) error {
 }
 
 func affected(res sql.Result, err error) (bool, error) {
+	n, err := count(res, err)
+	return n > 0, err
+}
+
+// count is how many rows a statement has changed.
+func count(res sql.Result, err error) (int, error) {
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	n, err := res.RowsAffected()
-	return n > 0, err
+	return int(n), err
 }

@@ -30,16 +30,10 @@ func (s *Store) BeginTx(ctx context.Context, tx *sqldb.Tx, q Request) (Result, e
 	if err := a.former(ctx, tx, now); err != nil {
 		return Result{}, fmt.Errorf("look for a key of a former user: %w", err)
 	}
-	for range 8 {
-		res, ok, err := a.begin(ctx, tx, now)
-		if err != nil {
-			return Result{}, fmt.Errorf("begin under an idempotency key: %w", err)
-		}
-		if ok {
-			return res, nil
-		}
+	if err := a.run(ctx, tx, now); err != nil {
+		return Result{}, fmt.Errorf("begin under an idempotency key: %w", err)
 	}
-	return Result{}, errContended
+	return a.res, nil
 }
 
 // FinishTx is Finish within the caller's transaction: the answer is stored
@@ -48,7 +42,7 @@ func (s *Store) BeginTx(ctx context.Context, tx *sqldb.Tx, q Request) (Result, e
 // The lease may come from BeginTx, or from an earlier Begin.
 func (s *Store) FinishTx(ctx context.Context, tx *sqldb.Tx, l Lease, a Answer) error {
 	header, body := a.encode()
-	held, err := affected(tx.ExecContext(ctx, finishSQL, done, a.Status, a.Kept, header, body, l.id[:], l.holder, l.fence))
+	held, err := affected(tx.ExecBrief(ctx, finishSQL, done, a.Status, a.Kept, header, body, l.id[:], l.holder, l.fence))
 	switch {
 	case err != nil:
 		return fmt.Errorf("finish an idempotency key: %w", err)
