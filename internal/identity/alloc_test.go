@@ -12,7 +12,9 @@ import (
 
 // TestAllocationBudget bounds what the two calls that every phone makes may
 // allocate from the handler to the commit and back, all of SQLite's included.
-// What needs more is at fault, or has a reason to be written down here.
+// What needs more is at fault, or has a reason to be written down here. Of a
+// refresh's 315 the signature takes 60, reading the session 78 and its share of
+// the commit, which is all of it here, 46.
 func TestAllocationBudget(t *testing.T) {
 	f := sqliteFixture(t)
 	f.config.AuditInstallations = false
@@ -56,8 +58,8 @@ func TestAllocationBudget(t *testing.T) {
 		budget float64
 		do     func()
 	}{
-		{"a new installation", 1, func() { install() }},
-		{"a refresh", 1, refresh},
+		{"a new installation", 400, func() { install() }},
+		{"a refresh", 350, refresh},
 	} {
 		c.do() // makes what is made once
 		n := testing.AllocsPerRun(100, c.do)
