@@ -27,9 +27,14 @@ INSERT INTO app_user (id, kind, state, installation_id, created_at) VALUES ($1, 
 -- name: UserByID
 SELECT id, kind, state, installation_id, created_at, merged_into, state_at FROM app_user WHERE id = $1;
 
+-- Two looks, each by a partial index of its own: with IN neither index applies.
+
 -- name: UserAnonymous
 SELECT id, kind, state, installation_id, created_at, merged_into, state_at FROM app_user
-WHERE installation_id = $1 AND kind = 'anonymous' AND state IN ('active', 'locked')
+WHERE installation_id = $1 AND kind = 'anonymous' AND state = 'active'
+UNION ALL
+SELECT id, kind, state, installation_id, created_at, merged_into, state_at FROM app_user
+WHERE installation_id = $1 AND kind = 'anonymous' AND state = 'locked'
 ORDER BY state LIMIT 1;
 
 -- name: SessionInsert

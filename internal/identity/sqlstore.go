@@ -75,9 +75,14 @@ type writer struct {
 	tx    *sqldb.Tx
 	wrote bool
 	err   error
+
+	holding bool // statements are held to be run together
+	held    []sqldb.Statement
 }
 
 func (w *writer) change(c Change) {
+	// The first launch is three rows that do not depend on one another.
+	w.holding = c.Installation != nil && c.User != nil && c.Session != nil && len(c.End) == 0 && c.Update == nil
 	if c.Installation != nil {
 		w.installation(c.Installation)
 	}
@@ -101,6 +106,7 @@ func (w *writer) change(c Change) {
 	if c.Session != nil {
 		w.session(c.Session)
 	}
+	w.release()
 	if c.Identity != nil {
 		w.identity(c.Identity)
 	}
@@ -123,6 +129,10 @@ func (w *writer) one(query string, args ...any) {
 	if w.err != nil {
 		return
 	}
+	if w.holding {
+		w.held = append(w.held, sqldb.Statement{Text: Queries.Get(query), Args: args})
+		return
+	}
 	result, err := w.tx.ExecContext(w.ctx, Queries.Get(query), args...)
 	if err != nil {
 		w.err = err
@@ -133,6 +143,22 @@ func (w *writer) one(query string, args ...any) {
 		err = errUnmet
 	}
 	w.wrote = w.wrote || n > 0
+	w.err = err
+}
+
+// release runs what is held. Each must touch one row.
+func (w *writer) release() {
+	w.holding = false
+	if w.err != nil || len(w.held) == 0 {
+		return
+	}
+	touched, err := w.tx.ExecAll(w.ctx, w.held)
+	for _, n := range touched {
+		if n != 1 && err == nil {
+			err = errUnmet
+		}
+		w.wrote = w.wrote || n > 0
+	}
 	w.err = err
 }
 

@@ -98,6 +98,23 @@ func (db *DB) migrate(ctx context.Context, all []Migrations) error {
 	if err := db.prepareEngine(ctx); err != nil {
 		return err
 	}
+	if err := db.temporary(ctx, "FILE"); err != nil {
+		return err
+	}
+	return errors.Join(db.migrateModules(ctx, modules), db.temporary(context.WithoutCancel(ctx), "MEMORY"))
+}
+
+// temporary says where SQLite's writer keeps what is temporary: an index of a
+// large table is sorted in a file, all else is small and stays in memory.
+func (db *DB) temporary(ctx context.Context, where string) error {
+	if db.name != SQLite {
+		return nil
+	}
+	_, err := db.writer.ExecContext(ctx, "PRAGMA temp_store="+where)
+	return db.translate(err)
+}
+
+func (db *DB) migrateModules(ctx context.Context, modules []*module) error {
 	for _, m := range modules {
 		results, err := m.goose.Up(ctx)
 		for _, r := range results {

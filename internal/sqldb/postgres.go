@@ -145,6 +145,7 @@ func (c *ownCommit) attempt(ctx context.Context, attempt int, fn func(context.Co
 	defer c.db.rollback(sqlTx)
 	until, _ := life.Deadline()
 	tx := newTx(c.db, sqlTx, &lifetime{done: life, until: until})
+	tx.conn = conn
 	tx.run(ctx, fn, func(e error) { err = e })
 	if err != nil {
 		if life.Err() != nil {

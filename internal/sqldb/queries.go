@@ -30,13 +30,27 @@ func MustParse(file string) Queries {
 		}
 	}
 	for n, s := range q {
-		s = strings.TrimSuffix(strings.TrimSpace(s), ";")
+		s = strings.TrimSuffix(withoutTrailingComments(s), ";")
 		if err := checkArguments(s); err != nil {
 			panic("sqldb: statement " + n + ": " + err.Error())
 		}
 		q[n] = s
 	}
 	return q
+}
+
+// withoutTrailingComments drops the comment lines behind a statement, which are
+// about the next one. With them, and the semicolon before them, the statement
+// would look like a script, which is compiled anew every time it is run.
+func withoutTrailingComments(s string) string {
+	for {
+		s = strings.TrimSpace(s)
+		line := strings.LastIndexByte(s, '\n') + 1
+		if line == 0 || !strings.HasPrefix(strings.TrimSpace(s[line:]), "--") {
+			return s
+		}
+		s = s[:line]
+	}
 }
 
 // Get returns the statement; it panics when there is none of that name.

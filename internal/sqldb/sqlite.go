@@ -37,7 +37,9 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 	}
 	db.faults = faults{classify: classifySQLite, uncertain: uncertainSQLite}
 	db.metrics = newMetrics(o.Metrics, o.File)
-	write, read := sqliteDSN(db.path, o.Relaxed, true), sqliteDSN(db.path, o.Relaxed, false)
+	// Each caller of a group has a savepoint, whose pages as they were go into
+	// a temporary file unless temporary things are kept in memory.
+	write, read := sqliteDSN(db.path, o.Relaxed, true)+"&_pragma=temp_store(MEMORY)", sqliteDSN(db.path, o.Relaxed, false)
 	if o.ReadOnly {
 		write = fileURL(db.path) + "?mode=ro&immutable=1&_pragma=query_only(ON)"
 		read = write

@@ -75,6 +75,16 @@ func TestArgumentsAreBoundByNumber(t *testing.T) {
 	})
 }
 
+// A statement that looks like a script is compiled anew every time it is run.
+func TestMustParseLeavesTheNextStatementsCommentsOut(t *testing.T) {
+	q := sqldb.MustParse("-- of A\n\n-- name: A\n-- why\nSELECT 1; -- one\n-- of B; and more\n\n-- of B too\n\n-- name: B\nSELECT 2;\n\n  -- the end\n")
+	for name, want := range map[string]string{"A": "-- why\nSELECT 1; -- one", "B": "SELECT 2"} {
+		if got := q.Get(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
 func TestMustParseWantsArgumentsInOrder(t *testing.T) {
 	for text, good := range map[string]bool{
 		"SELECT $1, $2, $1":                      true,

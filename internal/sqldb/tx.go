@@ -15,6 +15,7 @@ import (
 type Tx struct {
 	Querier
 	tx       *sql.Tx
+	conn     *sql.Conn // that tx is on, of PostgreSQL alone
 	handle   *handle
 	onCommit []func()
 }

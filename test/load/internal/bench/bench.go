@@ -31,6 +31,7 @@ type Options struct {
 	Duration    time.Duration // of one round
 	Connections int           // at the same time
 	Short       bool
+	Latency     bool // Print also has the 50th and the 99th percentile of one request's time
 
 	profile string
 }
@@ -70,10 +71,11 @@ func Main(measure func() error, roles map[string]func() error) {
 // Row is one row of a table.
 type Row struct {
 	Name    string
-	Process *Process // whose CPU time counts
+	Process *Process // whose CPU time counts; nil: that of this program
 	Client           // what the generator does
 
 	rates, cpu []float64
+	times      []time.Duration // of every request of the measured rounds
 }
 
 // Rate and CPU are the medians: requests a second, and microseconds of the
@@ -89,6 +91,7 @@ func (o *Options) Compare(rows []*Row) error {
 		if _, _, err := r.round(min(o.Duration, 300*time.Millisecond), o.Connections); err != nil {
 			return fmt.Errorf("%s: %w", r.Name, err)
 		}
+		r.times = nil
 	}
 	for range o.Rounds {
 		for _, r := range rows {
@@ -108,6 +111,26 @@ func (r *Row) Warm(n int) error {
 	return err
 }
 
+// Prepare sends the first n requests of each connection, to get what a
+// measurement needs. Nothing of it is counted.
+func (r *Row) Prepare(connections, n int) error {
+	errs := make(chan error, connections)
+	for i := range connections {
+		go func() {
+			_, err := r.drive(i, n, time.Now().Add(10*time.Minute))
+			errs <- err
+		}()
+	}
+	var err error
+	for range connections {
+		err = errors.Join(err, <-errs)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.Name, err)
+	}
+	return nil
+}
+
 // round sends requests for a while.
 func (r *Row) round(d time.Duration, connections int) (rate, cpu float64, err error) {
 	before, err := r.Process.cpuTime()
@@ -117,20 +140,21 @@ func (r *Row) round(d time.Duration, connections int) (rate, cpu float64, err er
 	began := time.Now()
 	until := began.Add(d)
 	type result struct {
-		n   int
-		err error
+		times []time.Duration
+		err   error
 	}
 	results := make(chan result, connections)
 	for i := range connections {
 		go func() {
-			n, err := r.drive(i, 0, until)
-			results <- result{n, err}
+			times, err := r.drive(i, 0, until)
+			results <- result{times, err}
 		}()
 	}
 	total := 0
 	for range connections {
 		one := <-results
-		total += one.n
+		total += len(one.times)
+		r.times = append(r.times, one.times...)
 		err = errors.Join(err, one.err)
 	}
 	took := time.Since(began)
@@ -148,12 +172,31 @@ func (r *Row) round(d time.Duration, connections int) (rate, cpu float64, err er
 // reach is what is asked of rows, by name: "≥ 1.2".
 func (o *Options) Print(title string, rows []*Row, reach map[string]string) {
 	fmt.Printf("\n### %s\n\n%d connections, %d rounds of %s, interleaved, median.\n\n", title, o.Connections, o.Rounds, o.Duration)
-	cells := [][]string{{"", "requests/s", "ratio", "µs of CPU per request", "ratio", "reach"}}
+	cells := [][]string{{"", "requests/s", "ratio", "µs of CPU per request", "ratio"}}
 	for _, r := range rows {
 		cells = append(cells, []string{r.Name, fmt.Sprintf("%.0f", r.Rate()), fmt.Sprintf("%.2f", r.Rate()/rows[0].Rate()),
-			fmt.Sprintf("%.1f", r.CPU()), fmt.Sprintf("%.2f", rows[0].CPU()/r.CPU()), reach[r.Name]})
+			fmt.Sprintf("%.1f", r.CPU()), fmt.Sprintf("%.2f", rows[0].CPU()/r.CPU())})
+	}
+	if o.Latency {
+		cells[0] = append(cells[0], "p50 ms", "p99 ms")
+		for i, r := range rows {
+			slices.Sort(r.times)
+			cells[i+1] = append(cells[i+1], milliseconds(r.times, 0.5), milliseconds(r.times, 0.99))
+		}
+	}
+	cells[0] = append(cells[0], "reach")
+	for i, r := range rows {
+		cells[i+1] = append(cells[i+1], reach[r.Name])
 	}
 	Table(cells)
+}
+
+// milliseconds is a quantile of sorted times.
+func milliseconds(sorted []time.Duration, q float64) string {
+	if len(sorted) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", float64(sorted[int(q*float64(len(sorted)-1))].Microseconds())/1000)
 }
 
 // Table prints rows of cells as Markdown, the first as the head.

@@ -19,6 +19,10 @@ type Client struct {
 	Request func(b []byte, connection, n int) []byte
 	Length  int    // bytes of every answer's body; 0 = any
 	Without string // header field that no answer may have, in lower case with its colon
+	// Answer, if not nil, is given the body of every answer; it may not keep it.
+	Answer func(connection int, body []byte) error
+	// Do, if not nil, is what is done instead of a request.
+	Do func(connection, n int) error
 }
 
 // Static is a Request that is always the same.
@@ -39,30 +43,38 @@ func Post(path, header, body string) string {
 
 // drive sends requests over one connection until the time is over, at most so
 // many if most is not 0. It reads a header up to the blank line and then
-// Content-Length bytes.
-func (c *Client) drive(connection, most int, until time.Time) (n int, err error) {
-	conn, err := net.Dial("tcp", c.Address)
-	if err != nil {
-		return 0, err
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(until.Add(30 * time.Second)); err != nil {
-		return 0, err
-	}
-	r, out := bufio.NewReaderSize(conn, 16<<10), make([]byte, 0, 4<<10)
-	for (most == 0 || n < most) && time.Now().Before(until) {
-		if _, err := conn.Write(c.Request(out[:0], connection, n)); err != nil {
-			return n, err
+// Content-Length bytes. It returns how long each took.
+func (c *Client) drive(connection, most int, until time.Time) (times []time.Duration, err error) {
+	do := c.Do
+	if do == nil {
+		conn, err := net.Dial("tcp", c.Address)
+		if err != nil {
+			return nil, err
 		}
-		if err := c.answer(r); err != nil {
-			return n, err
+		defer conn.Close()
+		if err := conn.SetDeadline(until.Add(30 * time.Second)); err != nil {
+			return nil, err
 		}
-		n++
+		r, out, body := bufio.NewReaderSize(conn, 16<<10), make([]byte, 0, 8<<10), make([]byte, 8<<10)
+		do = func(connection, n int) error {
+			if _, err := conn.Write(c.Request(out[:0], connection, n)); err != nil {
+				return err
+			}
+			return c.answer(r, connection, body)
+		}
 	}
-	return n, nil
+	for now := time.Now(); (most == 0 || len(times) < most) && now.Before(until); {
+		if err := do(connection, len(times)); err != nil {
+			return times, err
+		}
+		began := now
+		now = time.Now()
+		times = append(times, now.Sub(began))
+	}
+	return times, nil
 }
 
-func (c *Client) answer(r *bufio.Reader) error {
+func (c *Client) answer(r *bufio.Reader, connection int, body []byte) error {
 	length := -1
 	for first := true; ; first = false {
 		line, err := r.ReadSlice('\n')
@@ -78,8 +90,17 @@ func (c *Client) answer(r *bufio.Reader) error {
 			if length < 0 || c.Length > 0 && length != c.Length {
 				return fmt.Errorf("an answer of %d bytes", length)
 			}
-			_, err := io.CopyN(io.Discard, r, int64(length))
-			return err
+			if c.Answer == nil {
+				_, err := r.Discard(length)
+				return err
+			}
+			if length > len(body) {
+				return fmt.Errorf("an answer of %d bytes", length)
+			}
+			if _, err := io.ReadFull(r, body[:length]); err != nil {
+				return err
+			}
+			return c.Answer(connection, body[:length])
 		case len(line) > 16 && strings.EqualFold(string(line[:15]), "content-length:"):
 			if length, err = strconv.Atoi(strings.TrimSpace(string(line[15:]))); err != nil {
 				return err

@@ -187,9 +187,14 @@ func (p *Process) Install() (string, error) {
 	return out.Session.Token, nil
 }
 
-// cpuTime is user and system time so far (proc(5), ticks of 10 ms).
+// cpuTime is user and system time so far (proc(5), ticks of 10 ms), of this
+// program where p is nil.
 func (p *Process) cpuTime() (time.Duration, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	pid := os.Getpid()
+	if p != nil {
+		pid = p.cmd.Process.Pid
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}

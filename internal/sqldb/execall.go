@@ -1,0 +1,73 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// Statement is one of ExecAll.
+type Statement struct {
+	Text string
+	Args []any
+}
+
+// ExecAll runs statements in their order, each of which is to touch a row, and
+// returns how many each has touched. PostgreSQL gets them all in one message
+// (libpq's manual, "Pipeline Mode"), so that none waits for another's answer.
+// SQLite, where there is no way to and fro, stops at the first that touches
+// nothing. After an error nothing of the transaction stays.
+func (t *Tx) ExecAll(ctx context.Context, all []Statement) ([]int64, error) {
+	if t.conn != nil {
+		return t.pipeline(ctx, all)
+	}
+	touched := make([]int64, 0, len(all))
+	for _, s := range all {
+		result, err := t.ExecContext(ctx, s.Text, s.Args...)
+		if err != nil {
+			return nil, err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return nil, err
+		}
+		if touched = append(touched, n); n == 0 {
+			break
+		}
+	}
+	return touched, nil
+}
+
+func (t *Tx) pipeline(ctx context.Context, all []Statement) ([]int64, error) {
+	batch := &pgx.Batch{}
+	for _, s := range all {
+		var err error
+		if ctx, err = t.handle.enter(ctx, s.Args); err != nil {
+			return nil, err
+		}
+		batch.Queue(s.Text, s.Args...)
+	}
+	touched := make([]int64, len(all))
+	return touched, t.handle.leave(t.conn.Raw(func(driverConn any) error {
+		own, ok := driverConn.(*stdlib.Conn)
+		if !ok {
+			return fmt.Errorf("sqldb: %T is no connection to PostgreSQL", driverConn)
+		}
+		if own.Conn().PgConn().TxStatus() != 'T' { // rolled back when its time was over: what ran now would stay
+			return sql.ErrTxDone
+		}
+		results := own.Conn().SendBatch(ctx, batch)
+		for i := range all {
+			tag, err := results.Exec()
+			if err != nil {
+				return errors.Join(err, results.Close())
+			}
+			touched[i] = tag.RowsAffected()
+		}
+		return results.Close()
+	}))
+}
