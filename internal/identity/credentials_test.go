@@ -232,6 +232,15 @@ func TestPasswords(t *testing.T) {
 		if signIn(p, "ada@example.com", good); p.status != 200 {
 			t.Errorf("the owner: %d %s", p.status, p.last.Raw)
 		}
+		// A new password ends what the old one opened.
+		f.clock.Advance(time.Hour)
+		a := f.token(p.refresh)
+		p.access = a.str("access_token")
+		f.post("/v1/auth/email-code", map[string]any{"email": "ada@example.com"}, p.bearer()...)
+		code = f.deliver(box)
+		if signUp("another horse, another battery"); p.status != 200 || q.me().Status != 401 || p.me().Status != 200 {
+			t.Errorf("after the change: %d %s; %d %d", p.status, p.last.Raw, q.me().Status, p.me().Status)
+		}
 		if strings.Contains(f.logs.String(), good) || strings.Contains(f.logs.String(), "argon2id") {
 			t.Error("a password or its hash is in the log")
 		}

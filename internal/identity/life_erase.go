@@ -35,7 +35,11 @@ type revoker interface {
 // Leave begins the erasure of p's user: every session ends now, the data goes
 // when the grace period is over. An anonymous user has no way back and goes at once.
 func (s *Service) Leave(ctx context.Context, p *module.Principal) (Erasure, error) {
-	if !p.Anonymous {
+	u, err := s.store.User(ctx, p.UserID) // an older token may still say anonymous
+	if err != nil {
+		return Erasure{}, err
+	}
+	if u.Kind == Account {
 		if err := s.fresh(p); err != nil {
 			return Erasure{}, err
 		}

@@ -43,7 +43,7 @@ func TestALinkWithACodeIsRepeated(t *testing.T) { // L6, L10
 		}
 		// The memory of a use may go between two looks at it.
 		gone := Proven{Provider: "oidc:acme", UseID: "forgotten", Repeat: true}
-		if _, err := f.service.SignIn(t.Context(), must(f.auth.authenticate([]string{"Bearer " + p.access})), gone, false); err == nil {
+		if _, err := f.service.SignIn(t.Context(), must(f.auth.Authenticate(request("Authorization", "Bearer "+p.access))), gone, false); err == nil {
 			t.Error("a credential that nobody verified signs in")
 		}
 	})
@@ -64,7 +64,7 @@ func TestAChangedPasswordStaysChanged(t *testing.T) {
 		}
 		const old, changed = "correct horse battery staple", "another horse battery staple"
 		set(old)
-		p := must(f.auth.authenticate([]string{"Bearer " + thief.access}))
+		p := must(f.auth.Authenticate(request("Authorization", "Bearer "+thief.access)))
 		proven := must(passwordVerifier{f.service}.verify(t.Context(), p, CredentialWire{Email: "ada@example.com", Password: old}))
 		f.clock.Advance(2 * time.Minute)
 		set(changed)

@@ -73,9 +73,10 @@ const (
 	ReasonRevocation   Reason = "revocation_request" // RFC 7009
 	ReasonOperator     Reason = "operator"
 	ReasonReinstalled  Reason = "reinstalled"
-	ReasonReplaced     Reason = "replaced"      // another account signed in on the installation
-	ReasonCodeReplayed Reason = "code_replayed" // an authorization code was used twice
-	ReasonUnlinked     Reason = "unlinked"      // the identity it was opened with is gone
+	ReasonReplaced     Reason = "replaced"         // another account signed in on the installation
+	ReasonCodeReplayed Reason = "code_replayed"    // an authorization code was used twice
+	ReasonUnlinked     Reason = "unlinked"         // the identity it was opened with is gone
+	ReasonPassword     Reason = "password_changed" // the password was changed on another session
 )
 
 // public is the reason as clients may see it.
