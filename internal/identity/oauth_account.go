@@ -311,7 +311,7 @@ func (s *Service) showExport(f *flow, g Grant) error {
 	}
 	e, err := s.ownExport(ctx, me, f.req.export)
 	if err != nil && problem.From(err).Code == problem.NotFound {
-		p.Name, p.Fault = pages.Failed, "export"
+		p.Name, p.Fault, p.Back = pages.Failed, "export", f.local(accountPath)
 		s.pages.Write(f.w, http.StatusNotFound, p)
 		return nil
 	}

@@ -92,7 +92,7 @@ type Page struct {
 	Erased  []string  // Delete: what is deleted, beside what always is
 	Remains []string  // Delete: what is kept, beside what always is
 	Next    string    // Delete, Kept, Export, Account: where the page leads
-	Back    string    // Confirm, Account: where else
+	Back    string    // Confirm, Export, Failed: where else
 	Ready   bool      // Export: Next is the archive
 	Devices []Device  // Account
 }
@@ -125,7 +125,16 @@ func (v *view) text(key string) string {
 	if !ok {
 		panic(fmt.Sprintf("pages: there is no text %q in %q", key, v.Lang)) // a test draws every page in every language
 	}
-	return strings.NewReplacer("{app}", v.App, "{client}", v.Client, "{who}", v.Who, "{until}", v.set.date(v.Lang, v.Until)).Replace(text)
+	return strings.NewReplacer("{app}", v.apart(v.App), "{client}", v.apart(v.Client), "{who}", v.apart(v.Who), "{until}", v.set.date(v.Lang, v.Until)).Replace(text)
+}
+
+// apart keeps a name's direction from that of the text around it (Unicode Standard
+// Annex 9 §2.4.2). Where both are written from the left nothing is added.
+func (v *view) apart(name string) string {
+	if v.Dir == "ltr" {
+		return name
+	}
+	return "\u2068" + name + "\u2069"
 }
 
 var style = read("style.css")
@@ -165,7 +174,7 @@ type view struct {
 
 // With is what leads to a provider.
 func (v *view) With(provider string) string {
-	return strings.ReplaceAll(v.text("sign_in.with"), "{provider}", provider)
+	return strings.ReplaceAll(v.text("sign_in.with"), "{provider}", v.apart(provider))
 }
 
 // Date is an instant as the page's language writes it.

@@ -233,6 +233,11 @@ func TestLanguage(t *testing.T) {
 	if !strings.Contains(w.Body.String(), `<html lang="ar" dir="rtl">`) {
 		t.Error("a page in Arabic is not written from the right")
 	}
+	w = httptest.NewRecorder()
+	s.Write(w, 200, Page{Name: SignOut, Lang: "ar", App: "Flights", Who: "ada@example.com"})
+	if !strings.Contains(w.Body.String(), "\u2068ada@example.com\u2069") {
+		t.Error("an address turns the text around it")
+	}
 }
 
 func everyText(t *testing.T) string {
