@@ -100,19 +100,23 @@ func decideOwn(page string, f flowFacts) flowVerdict {
 	return flowVerdict{Step: flowIssue, Grant: g}
 }
 
-// begin starts the way to a page of the own account; false = it has answered.
+// beginOwn starts the way to a page of the own account; false = it has answered.
 func (s *Service) beginOwn(w http.ResponseWriter, r *http.Request, page string) (*flow, bool) {
 	in, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil || in.Get("id") != "" && id.Check(prefixExport, in.Get("id")) != nil {
 		s.showFailed(w, r, http.StatusBadRequest, "the address is not one of this page")
 		return nil, false
 	}
-	v, err := s.visit(w, r)
-	if err != nil {
+	f := &flow{set: s.pages, w: w, r: r, req: s.ownRequest(page, in.Get("id"), langOf(in)), started: s.now()}
+	if _, err := r.Cookie(s.cookieName()); err != nil && r.URL.Path == deletePath {
+		f.v = &visitor{fresh: true} // who only reads gets no cookie
+		return f, true
+	}
+	if f.v, err = s.visit(w, r); err != nil {
 		s.pageError(w, r, err)
 		return nil, false
 	}
-	return &flow{set: s.pages, w: w, r: r, req: s.ownRequest(page, in.Get("id"), langOf(in)), v: v, started: s.now()}, true
+	return f, true
 }
 
 func (s *Service) handleAccount(w http.ResponseWriter, r *http.Request) {
@@ -178,14 +182,14 @@ func (s *Service) ownPage(f *flow, name pages.Name, g Grant) (pages.Page, error)
 	return p, err
 }
 
-// local is an address of ours that keeps the language.
-func (f *flow) local(path string, more ...string) string {
+// local is an address of ours that keeps the language; export is an id or "".
+func (f *flow) local(path, export string) string {
 	q := url.Values{}
 	if len(f.req.locales) > 0 {
 		q.Set("lang", f.req.locales[0])
 	}
-	for i := 0; i < len(more); i += 2 {
-		q.Set(more[i], more[i+1])
+	if export != "" {
+		q.Set("id", export)
 	}
 	if len(q) == 0 {
 		return path
@@ -214,7 +218,7 @@ func (s *Service) showAccount(f *flow, g Grant) error {
 		d.Current = one.Session.ID == g.Session.ID
 		p.Devices = append(p.Devices, d)
 	}
-	p.Next = f.local(deletePath)
+	p.Next = f.local(deletePath, "")
 	s.pages.Write(f.w, http.StatusOK, p)
 	return nil
 }
@@ -251,6 +255,8 @@ func (s *Service) ownStep(f *flow, form url.Values) {
 		err = s.undoHere(f)
 	case f.req.own == "":
 		s.showFailed(f.w, f.r, http.StatusBadRequest, "step is not one of this page")
+	case v.Step != flowIssue && step == "delete" && s.isDeletedHere(f): // the button was pressed twice
+		s.redirect(f.w, f.r, f.local(deletePath, ""))
 	case v.Step != flowIssue: // signed out meanwhile, or not fresh any more
 		s.proceedOwn(f)
 	case step == "end":
@@ -276,7 +282,7 @@ func (s *Service) endFromPage(f *flow, g Grant, session string) error {
 	if err != nil && problem.From(err).Code != problem.NotFound { // gone already: that is what was wanted
 		return err
 	}
-	s.redirect(f.w, f.r, f.local(accountPath))
+	s.redirect(f.w, f.r, f.local(accountPath, ""))
 	return nil
 }
 
@@ -290,7 +296,7 @@ func (s *Service) exportFromPage(f *flow, g Grant) error {
 	if err != nil {
 		return err
 	}
-	s.redirect(f.w, f.r, f.local(exportPath, "id", e.ID))
+	s.redirect(f.w, f.r, f.local(exportPath, e.ID))
 	return nil
 }
 
@@ -302,7 +308,7 @@ func (s *Service) showExport(f *flow, g Grant) error {
 	case f.req.export == "" && f.acted:
 		return s.exportFromPage(f, g)
 	case f.req.export == "":
-		s.redirect(f.w, f.r, f.local(accountPath))
+		s.redirect(f.w, f.r, f.local(accountPath, ""))
 		return nil
 	}
 	p, err := s.ownPage(f, pages.Export, g)
@@ -311,16 +317,16 @@ func (s *Service) showExport(f *flow, g Grant) error {
 	}
 	e, err := s.ownExport(ctx, me, f.req.export)
 	if err != nil && problem.From(err).Code == problem.NotFound {
-		p.Name, p.Fault, p.Back = pages.Failed, "export", f.local(accountPath)
+		p.Name, p.Fault, p.Back = pages.Failed, "export", f.local(accountPath, "")
 		s.pages.Write(f.w, http.StatusNotFound, p)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	p.Until, p.Back, p.Next = e.ExpiresAt, f.local(accountPath), f.local(exportPath, "id", e.ID)
+	p.Until, p.Back, p.Next = e.ExpiresAt, f.local(accountPath, ""), f.local(exportPath, e.ID)
 	if p.Ready = e.State == ExportReady; p.Ready {
-		p.Next = f.local(archivePath, "id", e.ID)
+		p.Next = f.local(archivePath, e.ID)
 	}
 	s.pages.Write(f.w, http.StatusOK, p)
 	return nil
@@ -369,6 +375,11 @@ func (s *Service) deletedHere(ctx context.Context, v *visitor) (Challenge, Erasu
 	}
 	e, err := s.life.erasure(ctx, string(ch.State))
 	return ch, e, err
+}
+
+func (s *Service) isDeletedHere(f *flow) bool {
+	_, e, err := s.deletedHere(f.r.Context(), f.v)
+	return err == nil && e.State != ErasureUndone
 }
 
 func notFound(err error) bool { return errors.Is(err, sqldb.ErrNotFound) }

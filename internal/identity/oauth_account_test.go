@@ -70,7 +70,11 @@ func TestDeletionPage(t *testing.T) {
 		b.password(b.get(confirmPath), "ada@example.com", "wrong").says(t, 400, "is not right")
 		page = b.password(b.get(confirmPath), "ada@example.com", "right")
 		page.says(t, 200, "Delete this account?", "You are signed in as ada@example.com", "you can still keep the account")
+		if a := f.browser().get(deletePath); a.Header.Get("Set-Cookie") != "" {
+			t.Error("who only reads gets a cookie")
+		}
 		b.press(page, "step", "delete").leadsTo(t, deletePath)
+		b.press(page, "step", "delete").leadsTo(t, deletePath) // a second click
 		if a := f.get("/v1/me", "Authorization", "Bearer "+phone); a.Status != 401 || a.str("code") != "account_deleted" {
 			t.Errorf("the phone: %d %s", a.Status, a.Raw)
 		}
@@ -97,7 +101,7 @@ func TestDeletionIsUndoneWhereItWasAskedFor(t *testing.T) {
 		b, page := f.deleted("ada@example.com")
 		stranger := f.browser()
 		_, v := b.fields(page, "step", "undo")
-		stranger.get(deletePath)
+		stranger.get(confirmPath)
 		stranger.post(accountPath, v).says(t, 400, "open for too long")
 		b.site = "cross-site"
 		b.press(page, "step", "undo").says(t, 400, "open for too long")
@@ -105,6 +109,16 @@ func TestDeletionIsUndoneWhereItWasAskedFor(t *testing.T) {
 		b.press(page, "step", "undo").says(t, 200, "Your account stays")
 		b.get(deletePath).says(t, 200, "Go on to delete the account")
 		f.account("ada@example.com") // signs in as before
+
+		// Two accounts, one after the other, in one browser: each undo is of the last one.
+		f.account("ben@example.com")
+		b.password(b.get(accountPath), "ben@example.com", "right")
+		b.press(b.password(b.press(b.get(confirmPath), "step", "another"), "ada@example.com", "right"), "step", "delete").leadsTo(t, deletePath)
+		b.press(b.get(confirmPath), "step", "delete").leadsTo(t, deletePath)
+		b.press(b.get(deletePath), "step", "undo").says(t, 200, "Your account stays")
+		f.account("ben@example.com")
+		other := f.browser()
+		other.press(other.password(other.get(confirmPath), "ada@example.com", "right"), "step", "undo").says(t, 200, "Your account stays")
 
 		// Half an hour later a sign-in is needed, and it is enough.
 		b, page = f.deleted("ada@example.com")
@@ -325,15 +339,15 @@ func TestHostedPasskey(t *testing.T) {
 		}
 		b := f.browser()
 		page := b.get(authorizeURL(testApp.ID, appRedirect, "scope", "openid app"))
-		if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "script-src "+testApp.PublicURL+passkeyScriptPath+";") {
+		if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "script-src "+testApp.PublicURL+scriptPath+";") {
 			t.Fatalf("the script may not run: %s", csp)
 		}
 		page.says(t, 200, `value="password"`, `autocomplete="username webauthn"`)
-		if a := b.get(passkeyScriptPath); a.Status != 200 || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/javascript") {
+		if a := b.get(scriptPath); a.Status != 200 || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/javascript") {
 			t.Errorf("%d %v", a.Status, a.Header)
 		}
 		fields := b.passkeyForm(page)
-		options := b.post(passkeyOptionsPath, fields)
+		options := b.post(optionsPath, fields)
 		if options.Status != 200 || options.str("challenge") == "" || options.Header.Get("Cache-Control") != "no-store" {
 			t.Fatalf("%d %s", options.Status, options.Raw)
 		}
@@ -356,10 +370,10 @@ func TestHostedPasskey(t *testing.T) {
 		// Once, and from our pages.
 		b.post(signInPath, answered).says(t, 400, "open for too long") // the cookie has changed since
 		b.site = "cross-site"
-		if a := b.post(passkeyOptionsPath, b.passkeyForm(page)); a.Status != 403 {
+		if a := b.post(optionsPath, b.passkeyForm(page)); a.Status != 403 {
 			t.Errorf("%d %s", a.Status, a.Raw)
 		}
-		if a := f.browser().post(passkeyOptionsPath, url.Values{}); a.Status != 403 {
+		if a := f.browser().post(optionsPath, url.Values{}); a.Status != 403 {
 			t.Errorf("%d %s", a.Status, a.Raw)
 		}
 		for _, bad := range []string{"", "{}", "null", `{"id":1}`, strings.Repeat("x", 40_000)} {
@@ -393,7 +407,7 @@ func TestStepUpOnTheHostedPages(t *testing.T) {
 			t.Errorf("%v", q)
 		}
 		v := b.passkeyForm(page)
-		options := b.post(passkeyOptionsPath, v)
+		options := b.post(optionsPath, v)
 		v.Set("step", "passkey")
 		v.Set("passkey", string(must(device.Get([]byte(options.Raw)))))
 		q := b.post(signInPath, v).sentTo(t, appRedirect)

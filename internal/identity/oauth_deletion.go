@@ -2,7 +2,6 @@ package identity
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"time"
@@ -32,7 +31,7 @@ func (s *Service) handleDeletion(w http.ResponseWriter, r *http.Request) {
 
 func (s *Service) showDelete(f *flow) {
 	lang := f.lang()
-	p := pages.Page{Name: pages.Delete, Lang: lang, App: s.app.Name, Next: f.local(confirmPath), Until: s.undoUntil(s.now()),
+	p := pages.Page{Name: pages.Delete, Lang: lang, App: s.app.Name, Next: f.local(confirmPath, ""), Until: s.undoUntil(s.now()),
 		Erased: inLanguage(s.config.Deletion.Erased, lang), Remains: inLanguage(s.config.Deletion.Kept, lang)}
 	s.pages.Write(f.w, http.StatusOK, p)
 }
@@ -58,7 +57,7 @@ func (s *Service) showConfirm(f *flow, g Grant) error {
 	if err != nil {
 		return err
 	}
-	p.Until, p.Back = s.undoUntil(s.now()), f.local(deletePath)
+	p.Until, p.Back = s.undoUntil(s.now()), f.local(deletePath, "")
 	s.pages.Write(f.w, http.StatusOK, p)
 	return nil
 }
@@ -81,27 +80,30 @@ func (s *Service) deleteFromPage(f *flow, g Grant) error {
 	if _, err := s.Leave(ctx, principalOf(g, s.now())); err != nil {
 		return err
 	}
-	// Another cookie, as at every change of who is signed in: what the old one knew is over.
-	if err := s.renew(ctx, f.w, f.v); err != nil {
+	if err := s.rememberDeleted(ctx, f.v, g.User.ID); err != nil {
 		return err
 	}
-	key, err := s.blind("deleted here\x00" + f.v.cookie)
-	if err != nil {
-		return err
-	}
-	remembered := Challenge{ID: key, Kind: kindDeleted, State: []byte(g.User.ID), ExpiresAt: s.now().Add(rememberedFor)}
-	if done, err := s.store.Apply(ctx, Change{Challenges: []Challenge{remembered}}); err != nil || !done {
-		return errors.Join(err, errNotRemembered(done))
-	}
-	s.redirect(f.w, f.r, f.local(deletePath))
+	s.redirect(f.w, f.r, f.local(deletePath, ""))
 	return nil
 }
 
-func errNotRemembered(done bool) error {
-	if done {
-		return nil
+// rememberDeleted lets the browser undo the deletion of user, and of nobody whom it
+// deleted before.
+func (s *Service) rememberDeleted(ctx context.Context, v *visitor, user string) error {
+	key, err := s.blind("deleted here\x00" + v.cookie)
+	if err != nil {
+		return err
 	}
-	return errors.New("identity: a new cookie remembers a deletion already")
+	before, err := s.store.Challenge(ctx, key)
+	if err == nil {
+		_, err = s.store.Apply(ctx, Change{Take: &before})
+	}
+	if err != nil && !notFound(err) {
+		return err
+	}
+	now := Challenge{ID: key, Kind: kindDeleted, State: []byte(user), ExpiresAt: s.now().Add(rememberedFor)}
+	_, err = s.store.Apply(ctx, Change{Challenges: []Challenge{now}}) // false: the same form, sent twice at once, was faster
+	return err
 }
 
 // undoHere undoes the deletion that was asked for in this browser.
@@ -113,7 +115,7 @@ func (s *Service) undoHere(f *flow) error {
 		s.showSignIn(f, "expired", "", nil)
 		return nil
 	}
-	if err == nil {
+	if err == nil && e.State != ErasureUndone { // by another sign-in, meanwhile
 		err = s.undoErasure(ctx, e.UserID, userEntry(ctx, e.UserID, "user.undelete", e.UserID, "", nil))
 	}
 	if err != nil {
@@ -134,7 +136,7 @@ func (s *Service) showTooLate(f *flow) error {
 }
 
 func (s *Service) showKept(f *flow) error {
-	s.pages.Write(f.w, http.StatusOK, pages.Page{Name: pages.Kept, Lang: f.lang(), App: s.app.Name, Next: f.local(accountPath)})
+	s.pages.Write(f.w, http.StatusOK, pages.Page{Name: pages.Kept, Lang: f.lang(), App: s.app.Name, Next: f.local(accountPath, "")})
 	return nil
 }
 

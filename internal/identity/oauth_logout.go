@@ -21,7 +21,7 @@ func (s *Service) hostedHandlers() []module.Handler {
 		own("GET "+goPath, s.handleGo),
 		own("GET "+callbackPath, s.handleCallback), own("POST "+callbackPath, s.handleCallback),
 		own("GET "+endSessionPath, s.handleLogout), own("POST "+endSessionPath, s.handleLogout),
-		own("POST "+passkeyOptionsPath, s.handlePasskeyPage), own("GET "+passkeyScriptPath, pages.ServeScript),
+		own("POST "+optionsPath, s.handlePasskeyPage), own("GET "+scriptPath, pages.ServeScript),
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	passkeyScriptPath  = "/oauth/passkey.js"
-	passkeyOptionsPath = "/oauth/passkey-options"
+	scriptPath  = "/oauth/passkey.js"
+	optionsPath = "/oauth/passkey-options"
 )
 
 // passkeyPage is how the sign-in page uses passkeys, nil when it does not.
@@ -23,7 +23,7 @@ func (s *Service) passkeyPage() *pages.Passkey {
 	if s.hostedPasskey() == "" {
 		return nil
 	}
-	return &pages.Passkey{Script: s.app.PublicURL + passkeyScriptPath + "?v=" + pages.ScriptVersion, Options: s.app.PublicURL + passkeyOptionsPath}
+	return &pages.Passkey{Script: s.app.PublicURL + scriptPath + "?v=" + pages.ScriptVersion, Options: s.app.PublicURL + optionsPath}
 }
 
 func (s *Service) hostedPasskey() string {

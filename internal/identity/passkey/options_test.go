@@ -181,7 +181,7 @@ func TestConfiguration(t *testing.T) {
 
 // Pages of another origin than those configured could not use the passkeys.
 func TestServes(t *testing.T) {
-	rp, err := New(Config{RPID: "example.com", Origins: []string{"https://api.example.com", "http://localhost:8080", "android:apk-key-hash:" + strings.Repeat("A", 43)}})
+	rp, err := passkey.New(passkey.Config{RPID: "example.com", Origins: []string{"https://api.example.com", "http://localhost:8080", "android:apk-key-hash:" + strings.Repeat("A", 43)}})
 	if err != nil {
 		t.Fatal(err)
 	}
