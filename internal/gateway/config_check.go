@@ -198,7 +198,12 @@ func (c *checker) policy(v *config.Validator, f *FeatureConfig) {
 	if f.Scope != "" && !module.ValidScope(f.Scope) {
 		v.At("scope").Fault("write for example flights.read", "%q is no scope: it has 1 to 64 characters of A-Z a-z 0-9 . _ : - /", f.Scope)
 	}
-	for key, there := range map[string]bool{"device_proof": f.DeviceProof != "" && f.DeviceProof != module.DeviceNone, "max_auth_age": f.MaxAuthAge > 0} {
+	for i, acr := range f.ACR {
+		if !slices.Contains(module.KnownACR(), acr) {
+			v.At("acr", i).Fault("write "+strings.Join(module.KnownACR(), " or "), "%q is no class that sign-ins have here", acr)
+		}
+	}
+	for key, there := range map[string]bool{"device_proof": f.DeviceProof != "" && f.DeviceProof != module.DeviceNone, "max_auth_age": f.MaxAuthAge > 0, "acr": len(f.ACR) > 0} {
 		if there && f.Auth == module.AuthNone {
 			v.At(key).Fault("set auth to anonymous or account, or remove "+key, "means nothing where no token is needed")
 		}

@@ -95,6 +95,22 @@ features:
 	}
 }
 
+// A class that no sign-in has would shut everybody out for good.
+func TestClassesOfSignInsAreChecked(t *testing.T) {
+	const up = "upstreams: {up: {targets: [{url: \"http://127.0.0.1:9000\"}]}}\nfeatures:\n  one:\n    routes: [{match: /x, upstream: up}]\n"
+	if s, err := load(t, up+"    acr: [phr, \"1\"]\n"); err != nil || !slices.Equal(s.Features["one"].ACR, []string{"phr", "1"}) {
+		t.Errorf("%v, %v", s, err)
+	}
+	for text, want := range map[string]string{
+		"    acr: [phr, gold]\n":           "landline.yaml:5:16: features.one.acr[1]: \"gold\" is no class",
+		"    auth: none\n    acr: [phr]\n": "features.one.acr: means nothing where no token is needed",
+	} {
+		if _, err := load(t, up+text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 // Every key says what it does, and the defaults pass their own checks.
 func TestConfigurationIsDocumented(t *testing.T) {
 	s := DefaultSettings()

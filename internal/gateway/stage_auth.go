@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -70,27 +69,27 @@ func authenticateStage(o *Options, rt *Route) Stage {
 // is signed in, on the same installation, is that one's.
 func authoriseStage(o *Options, rt *Route) Stage {
 	var device module.DeviceLevel
-	var maxAge time.Duration
-	var demand module.Demand
+	var scope, proof module.Demand // an anonymous user is asked for an account before a better sign-in
 	if rt.Policy != nil {
-		demand.Scope = rt.Policy.Scope
-		device, maxAge = rt.Policy.DeviceProof, rt.Policy.MaxAuthAge.D()
+		scope.Scope, proof = rt.Policy.Scope, module.Demand{Scope: rt.Policy.Scope, ACR: rt.Policy.ACR, MaxAge: rt.Policy.MaxAuthAge.D()}
+		device = rt.Policy.DeviceProof
 	}
+	asks := device != "" || proof.MaxAge > 0 || len(proof.ACR) > 0
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 			if rt.Auth == module.AuthOwn {
 				return next(x, w, r)
 			}
 			if x.Principal != nil { // on public routes too: an upstream would be told who the user is
-				if err := demand.Check(x.Principal, time.Time{}); err != nil {
+				if err := scope.Check(x.Principal, time.Time{}); err != nil {
 					return err
 				}
 			}
 			if rt.Auth == module.AuthAccount && (x.Principal == nil || x.Principal.Anonymous) {
 				return problem.New(problem.AccountRequired, "this needs a signed-in account; the user is anonymous")
 			}
-			if device != "" || maxAge > 0 {
-				if err := provenEnough(x.Principal, device, maxAge, o.Clock.Now()); err != nil {
+			if asks {
+				if err := provenEnough(x.Principal, device, proof, o.Clock.Now()); err != nil {
 					return err
 				}
 			}
@@ -106,20 +105,14 @@ func authoriseStage(o *Options, rt *Route) Stage {
 
 // provenEnough refuses a caller whose device, or whose last sign-in, does not
 // prove what the feature asks for.
-func provenEnough(p *module.Principal, device module.DeviceLevel, maxAge time.Duration, now time.Time) error {
+func provenEnough(p *module.Principal, device module.DeviceLevel, d module.Demand, now time.Time) error {
 	if p == nil {
 		return problem.New(problem.TokenMissing, "send an access token in the Authorization header")
 	}
 	if !p.Device.Allows(device) {
 		return problem.New(problem.DeviceProofRequired, "this needs a device proof of level %s", device).With("level", string(device))
 	}
-	if maxAge > 0 && now.Sub(p.AuthTime) > maxAge {
-		seconds := int(maxAge / time.Second)
-		return problem.New(problem.ReauthenticationRequired, "sign in again first: the last time was more than %s ago", maxAge).
-			With("recoverable", "reauthenticate").With("max_age", seconds).
-			WithHeader("WWW-Authenticate", `Bearer realm="landline", error="insufficient_user_authentication", error_description="sign in again", max_age=`+strconv.Itoa(seconds))
-	}
-	return nil
+	return d.Check(p, now)
 }
 
 func expectUser(values []string, p *module.Principal) error {

@@ -20,6 +20,9 @@ func (a account) Authenticate(r *http.Request) (*module.Principal, error) {
 	if r.Header.Get("Authorization") == "Bearer account" {
 		return &module.Principal{UserID: "usr_2", InstallationID: "ins_2", Formerly: []string{"usr_0"}, AuthTime: time.Now(), Device: module.DeviceApp}, nil
 	}
+	if acr, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer acr-"); ok {
+		return &module.Principal{UserID: "usr_4", InstallationID: "ins_4", ACR: acr, AuthTime: time.Now()}, nil
+	}
 	if r.Header.Get("Authorization") == "Bearer limited" {
 		return &module.Principal{UserID: "usr_3", InstallationID: "ins_3", Scopes: []string{"openid"}}, nil
 	}
@@ -44,6 +47,8 @@ func TestWhoMayCall(t *testing.T) {
 		s.Features["app"] = &FeatureConfig{Auth: module.AuthAnonymous, DeviceProof: module.DeviceApp, Routes: []RouteConfig{{Match: "/app", Upstream: "up"}}}
 		s.Features["hardware"] = &FeatureConfig{Auth: module.AuthAnonymous, DeviceProof: module.DeviceHardware, Routes: []RouteConfig{{Match: "/hardware", Upstream: "up"}}}
 		s.Features["fresh"] = &FeatureConfig{Auth: module.AuthAnonymous, MaxAuthAge: config.Duration(5 * time.Minute), Routes: []RouteConfig{{Match: "/fresh", Upstream: "up"}}}
+		s.Features["passkey"] = &FeatureConfig{Auth: module.AuthAccount, ACR: []string{module.ACRPhr}, Routes: []RouteConfig{{Match: "/passkey", Upstream: "up"}}}
+		s.Features["known"] = &FeatureConfig{Auth: module.AuthAnonymous, ACR: []string{module.ACRBasic}, MaxAuthAge: config.Duration(5 * time.Minute), Routes: []RouteConfig{{Match: "/known", Upstream: "up"}}}
 	})
 	for _, c := range []struct {
 		route, headers string
@@ -80,6 +85,14 @@ func TestWhoMayCall(t *testing.T) {
 		{"fresh", "", 401, problem.TokenMissing},
 		{"fresh", "Authorization: Bearer good", 401, problem.ReauthenticationRequired}, // nobody knows when
 		{"fresh", "Authorization: Bearer account", 200, ""},
+		{"passkey", "", 401, problem.TokenMissing},
+		{"passkey", "Authorization: Bearer good", 403, problem.AccountRequired}, // no passkey makes an account of nobody
+		{"passkey", "Authorization: Bearer acr-1", 401, problem.ReauthenticationRequired},
+		{"passkey", "Authorization: Bearer account", 401, problem.ReauthenticationRequired},
+		{"passkey", "Authorization: Bearer acr-phr", 200, ""},
+		{"known", "Authorization: Bearer acr-phr", 200, ""}, // more than was asked
+		{"known", "Authorization: Bearer acr-1", 200, ""},
+		{"known", "Authorization: Bearer good", 401, problem.ReauthenticationRequired},
 	} {
 		req := h.request(http.MethodGet, "/"+c.route, nil)
 		for line := range strings.SplitSeq(c.headers, "\n") {
@@ -94,6 +107,25 @@ func TestWhoMayCall(t *testing.T) {
 		}
 		if c.status == 401 && res.Header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%s with %q: no WWW-Authenticate", c.route, c.headers)
+		}
+	}
+}
+
+// A client learns from the challenge what to send to /oauth/authorize (RFC 9470 §3).
+func TestAWeakSignInIsChallenged(t *testing.T) {
+	url := serve(t, func(http.ResponseWriter, *http.Request) {})
+	h := openWith(t, func(o *Options) { o.Auth = account{} }, func(s *Settings) {
+		s.Upstreams["up"] = upstreamAt(url)
+		s.Features["pay"] = &FeatureConfig{Auth: module.AuthAccount, ACR: []string{module.ACRPhr}, MaxAuthAge: config.Duration(5 * time.Minute), Routes: []RouteConfig{{Match: "/pay", Upstream: "up"}}}
+	})
+	res, text := h.get("/pay", "Authorization", "Bearer acr-1")
+	want := `Bearer realm="landline", error="insufficient_user_authentication", error_description="sign in with a stronger method", acr_values="phr", max_age=300`
+	if got := res.Header.Get("WWW-Authenticate"); res.StatusCode != 401 || got != want {
+		t.Errorf("%d %s", res.StatusCode, got)
+	}
+	for _, member := range []string{`"acr_values":"phr"`, `"max_age":300`, `"recoverable":"reauthenticate"`} {
+		if !strings.Contains(string(text), member) {
+			t.Errorf("no %s in %s", member, text)
 		}
 	}
 }

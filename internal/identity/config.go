@@ -1,11 +1,13 @@
 package identity
 
 import (
+	"strings"
 	"time"
 
 	"landline/internal/config"
 	"landline/internal/identity/attest"
 	"landline/internal/identity/emailcode"
+	"landline/internal/identity/pages"
 	"landline/internal/identity/passkey"
 	"landline/internal/identity/password"
 	"landline/internal/identity/provider"
@@ -29,6 +31,7 @@ type Config struct {
 	DeviceMaxAge        config.Duration         `yaml:"device_proof_max_age" doc:"How long a device proof counts, 1h to 90d; then the installation's level is that of its key alone."`
 	FakeDevices         bool                    `yaml:"fake_device_proof" doc:"Accept the kind fake, which proves nothing. Only with profile: development."`
 	Deletion            DeletionConfig          `yaml:"deletion" doc:"Deletion of accounts."`
+	Pages               PagesConfig             `yaml:"pages" doc:"The hosted pages: sign-in, consent, /account and /account/delete."`
 	Anonymous           AnonymousConfig         `yaml:"anonymous" doc:"How long anonymous users are kept."`
 	BotCost             BotCostConfig           `yaml:"bot_cost" doc:"What a new installation costs a script."`
 	Accounts            AccountsConfig          `yaml:"accounts" doc:"Accounts on one installation."`
@@ -69,6 +72,15 @@ type PasswordConfig struct {
 // DeletionConfig says how an account goes.
 type DeletionConfig struct {
 	Grace config.Duration `yaml:"grace" doc:"How long after a deletion its user can undo it by signing in, 0s to 30d. The sessions end at once in any case; an anonymous user's data goes at once."`
+
+	// What the team's services do with their part; Google Play asks for it.
+	Erased map[string][]string `yaml:"erased" doc:"What your services delete with an account, by language, one line each; shown on /account/delete beside what Landline deletes." example:"{en: [Your trips and favourites], pl: [Twoje podróże i ulubione]}"`
+	Kept   map[string][]string `yaml:"kept" doc:"What your services keep of a deleted account, why and for how long, by language, one line each; shown on /account/delete." example:"{en: [\"Invoices, for five years, as tax law demands\"]}"`
+}
+
+// PagesConfig changes the hosted pages.
+type PagesConfig struct {
+	Texts string `yaml:"texts" doc:"Folder with texts of your own, relative to this file: <language>.json replaces built-in texts one by one, or adds a language. Empty = none." example:"pages"`
 }
 
 // AnonymousConfig says when anonymous users are erased who do not come back.
@@ -127,6 +139,14 @@ func (c *Config) Check(v *config.Validator) {
 		v.At("bot_cost", "bits").Fault("18 suits most", "must be 0 to %d, is %d", maxWorkBits, c.BotCost.Bits)
 	}
 	within(v.At("deletion", "grace"), c.Deletion.Grace, 0, 30*day)
+	c.Deletion.check(v.At("deletion"))
+	if c.Pages.Texts != "" {
+		at := v.At("pages", "texts")
+		c.Pages.Texts = at.Beside(c.Pages.Texts)
+		if _, err := pages.Load(c.Pages.Texts); err != nil {
+			at.Fault("docs/guide/identity.md tells how to add a language", "%s", err)
+		}
+	}
 	within(v.At("bootstrap_key_keep"), c.BootstrapKeyKeep, time.Hour, 30*day)
 	if c.Refresh.Limit < 5 || c.Refresh.Limit > 100_000 {
 		v.At("refresh", "limit").Fault("the default suits most", "must be 5 to 100000, is %d", c.Refresh.Limit)
@@ -153,6 +173,30 @@ func (c *Config) Check(v *config.Validator) {
 	for name := range c.Scopes {
 		if !module.ValidScope(name) {
 			v.At("scopes", name).Fault("write for example flights.read", "a scope has 1 to 64 characters of A-Z a-z 0-9 . _ : - /")
+		}
+	}
+}
+
+// Bounds of what a team adds to the deletion page.
+const (
+	maxDeletionLines = 50
+	maxDeletionLine  = 1000
+)
+
+func (d *DeletionConfig) check(v *config.Validator) {
+	for key, all := range map[string]map[string][]string{"erased": d.Erased, "kept": d.Kept} {
+		for lang, lines := range all {
+			if len(lines) > maxDeletionLines {
+				v.At(key, lang).Fault("", "has %d lines, at most %d are taken", len(lines), maxDeletionLines)
+			}
+			for i, line := range lines {
+				if strings.TrimSpace(line) == "" || len(line) > maxDeletionLine {
+					v.At(key, lang, i).Fault("", "is empty or has more than %d bytes", maxDeletionLine)
+				}
+			}
+		}
+		if _, ok := all["en"]; len(all) > 0 && !ok {
+			v.At(key).Fault("add en", "has no English, which is what people see whose language is not there")
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package identity
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -27,10 +29,42 @@ func TestConfigIsChecked(t *testing.T) {
 		"bootstrap_key_keep: 31d":             "identity.bootstrap_key_keep",
 		"verified_tokens: 1":                  "identity.verified_tokens",
 		"clients: {'a b': {name: X}}":         "identity.clients",
+		"deletion: {kept: {pl: [Faktury]}}":   "identity.deletion.kept",
+		"deletion: {erased: {en: ['']}}":      "identity.deletion.erased.en[0]",
+		"pages: {texts: nowhere}":             "identity.pages.texts",
 	} {
 		if _, err := load("identity: {" + yaml + "}"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", yaml, err)
 		}
+	}
+}
+
+// A language with a gap stops the start, and says where.
+func TestTextsOfPagesAreRead(t *testing.T) {
+	dir := t.TempDir()
+	load := func() (Config, error) {
+		c := defaultConfig()
+		err := config.LoadBytes(filepath.Join(dir, "landline.yaml"), []byte("identity: {pages: {texts: texts}}"), []config.Section{{Key: "identity", Ptr: &c, Doc: "…"}}, config.SystemEnv())
+		return c, err
+	}
+	if err := os.Mkdir(filepath.Join(dir, "texts"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "texts", "de.json")
+	if err := os.WriteFile(name, []byte(`{"back": "Zurück"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := load(); err == nil || !strings.Contains(err.Error(), `"choose.title" is missing; in English it is "Go on as"`) {
+		t.Errorf("%v", err)
+	}
+	if err := os.Rename(name, filepath.Join(dir, "texts", "pl.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "texts", "pl.json"), []byte(`{"back": "Cofnij"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := load(); err != nil || c.Pages.Texts != filepath.Join(dir, "texts") {
+		t.Errorf("%q, %v", c.Pages.Texts, err)
 	}
 }
 

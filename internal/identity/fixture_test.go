@@ -207,7 +207,7 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	f.service.adminRoutes(api)
 	f.people.Register(f.service.profileParticipant())
 	own := map[string]bool{} // routes that judge Authorization themselves
-	for _, h := range append(f.service.oauthHandlers(), f.service.hostedHandlers()...) {
+	for _, h := range slices.Concat(f.service.oauthHandlers(), f.service.hostedHandlers(), f.service.accountPageHandlers()) {
 		mux.Handle(h.Match, h.Handler)
 		own[h.Match] = h.Auth == module.AuthOwn
 	}

@@ -167,6 +167,12 @@ func (s *Service) serveExport(w http.ResponseWriter, r *http.Request) error {
 	if e.State != ExportReady {
 		return problem.New(problem.Conflict, "the export is not ready yet").With("state", string(e.State))
 	}
+	s.sendExport(w, r, e)
+	return nil
+}
+
+// sendExport answers with a ready archive.
+func (s *Service) sendExport(w http.ResponseWriter, r *http.Request, e Export) {
 	h := w.Header()
 	h.Set("Content-Type", "application/zip")
 	h.Set("Content-Length", strconv.FormatInt(e.Size, 10))
@@ -177,5 +183,4 @@ func (s *Service) serveExport(w http.ResponseWriter, r *http.Request) error {
 		s.log.ErrorContext(r.Context(), "an export could not be sent whole", "export", e.ID, "error", err)
 		panic(http.ErrAbortHandler) // the status is sent: only a cut connection tells the client
 	}
-	return nil
 }

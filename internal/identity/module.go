@@ -11,6 +11,7 @@ import (
 
 	"landline/internal/config"
 	"landline/internal/identity/attest"
+	"landline/internal/identity/pages"
 	"landline/internal/limit"
 	"landline/internal/module"
 	"landline/internal/secret"
@@ -72,6 +73,8 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 				Limits: []module.Limit{{Key: "installation", Rate: deviceProofs}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
 			{Name: "authorize", Owner: "landline", Priority: module.Critical, Handlers: s.hostedHandlers(), MaxBody: maxPageForm,
+				Limits: []module.Limit{{Key: "address", Rate: hostedPages}}},
+			{Name: "account-pages", Owner: "landline", Priority: module.Interactive, Handlers: s.accountPageHandlers(), MaxBody: maxPageForm,
 				Limits: []module.Limit{{Key: "address", Rate: hostedPages}}},
 			{Name: "account", Owner: "landline", Priority: module.Interactive, Routes: s.accountRoutes, Handlers: s.lifeHandlers()},
 			{Name: "provider-notices", Owner: "landline", Priority: module.Background, Handlers: s.noticeHandlers()},
@@ -164,6 +167,9 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 	s.mail, s.templates = d.Mail, d.Templates
 	if s.closers, err = s.openCredentials(d); err != nil {
 		return nil, nil, errors.Join(err, s.close())
+	}
+	if s.pages, err = pages.Load(cfg.Pages.Texts); err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("identity.pages.texts: %w", err), s.close())
 	}
 	s.offerConfigured()
 	proofs, err := newProofs(d.App.PublicURL, d.Keys, d.KV, d.Clock)

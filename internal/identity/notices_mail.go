@@ -64,6 +64,8 @@ func (s *Service) addressOf(ctx context.Context, user string) (string, error) {
 	return "", nil
 }
 
+const unknownDevice = "unknown"
+
 // deviceName is what people call a device.
 func deviceName(i Installation) string {
 	var words []string
@@ -73,7 +75,7 @@ func deviceName(i Installation) string {
 		}
 	}
 	if len(words) == 0 {
-		return "unknown"
+		return unknownDevice
 	}
 	return strings.Join(words, ", ")
 }

@@ -16,6 +16,7 @@ import (
 
 // flow is one step of a user's way through the hosted pages.
 type flow struct {
+	set     *pages.Set
 	w       http.ResponseWriter
 	r       *http.Request
 	req     *authRequest
@@ -27,7 +28,7 @@ type flow struct {
 }
 
 func (f *flow) lang() string {
-	return pages.Language(f.req.locales, f.r.Header.Get("Accept-Language"))
+	return f.set.Language(f.req.locales, f.r.Header.Get("Accept-Language"))
 }
 
 // handleAuthorize is RFC 6749 §3.1: GET, or POST with the same parameters as a form.
@@ -54,7 +55,7 @@ func (s *Service) handleAuthorize(w http.ResponseWriter, r *http.Request) {
 		s.failAuth(w, r, req, err)
 		return
 	}
-	s.proceed(&flow{w: w, r: r, req: req, v: v, started: s.now()})
+	s.proceed(&flow{set: s.pages, w: w, r: r, req: req, v: v, started: s.now()})
 }
 
 // authParams reads the query or the form, and answers when it cannot.
@@ -72,6 +73,10 @@ func (s *Service) authParams(w http.ResponseWriter, r *http.Request) (url.Values
 
 // proceed does what the request needs next.
 func (s *Service) proceed(f *flow) {
+	if f.req.own != "" {
+		s.proceedOwn(f)
+		return
+	}
 	ctx := f.r.Context()
 	facts := flowFacts{Accounts: f.v.accounts(s.now()), User: f.user, Started: f.started, Acted: f.acted, Allowed: f.allowed, Now: s.now()}
 	v := decideAccount(f.req, facts)
@@ -166,7 +171,7 @@ func (s *Service) refuseAuth(w http.ResponseWriter, r *http.Request, fault *auth
 // failAuth answers an error of ours: the client learns whether a retry can help
 // (RFC 6749 §4.1.2.1), the log learns why.
 func (s *Service) failAuth(w http.ResponseWriter, r *http.Request, req *authRequest, err error) {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || req.redirect == "" {
 		s.pageError(w, r, err)
 		return
 	}
@@ -181,6 +186,9 @@ func (s *Service) failAuth(w http.ResponseWriter, r *http.Request, req *authRequ
 // formTargets is where the browser may be led when it sends a form of this
 // request: browsers apply form-action to redirects as well.
 func (a *authRequest) formTargets() []string {
+	if a.redirect == "" {
+		return nil
+	}
 	u, err := url.Parse(a.redirect)
 	if err != nil {
 		return nil
@@ -199,7 +207,7 @@ func (s *Service) scopeTexts(lang string, scopes []string) (out []string) {
 			text = s.config.Scopes[one].Text["en"]
 		}
 		if text == "" {
-			text = pages.ScopeText(lang, one)
+			text = s.pages.ScopeText(lang, one)
 		}
 		if text == "" {
 			text = one

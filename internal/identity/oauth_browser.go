@@ -30,7 +30,9 @@ const (
 	cookieSecure = "__Host-landline" // RFC 6265bis §4.1.3.2: this host alone set it, over TLS
 	cookiePlain  = "landline-development"
 	cookieSize   = 52
-	ticketLife   = 30 * time.Minute
+
+	browserPlatform = "browser" // of the installation that a browser is
+	ticketLife      = 30 * time.Minute
 )
 
 // secure is false on plain HTTP alone, which only development has.
@@ -134,7 +136,7 @@ func (s *Service) started(v *visitor, raw, ticket string) (time.Time, bool) {
 // in with one that nobody has becomes an account on the spot.
 func (s *Service) principal(ctx context.Context, v *visitor) (*module.Principal, error) {
 	now := s.now()
-	app := AppInfo{Platform: "browser"}
+	app := AppInfo{Platform: browserPlatform}
 	if v.browser.ID == "" {
 		got, err := s.Register(ctx, Registration{IdempotencyKey: rand.Text() + rand.Text(), ClientID: s.app.ID, App: app})
 		if err != nil {
@@ -180,8 +182,10 @@ func principalOf(g Grant, now time.Time) *module.Principal {
 
 // signInBrowser signs whoever the credential proves in, in this browser, and
 // gives it a new cookie. pending is of a sign-in that was refused with
-// account_exists_other_provider. It returns the user's id.
-func (s *Service) signInBrowser(ctx context.Context, w http.ResponseWriter, v *visitor, c CredentialWire, pending string) (string, error) {
+// account_exists_other_provider. It returns the user's id. With known, a credential
+// that nobody has makes no account: not_found. An account that waits to be erased is
+// deletion_pending with the member keep, the credential for keepBrowser.
+func (s *Service) signInBrowser(ctx context.Context, w http.ResponseWriter, v *visitor, c CredentialWire, pending string, known bool) (string, error) {
 	p, err := s.principal(ctx, v)
 	if err != nil {
 		return "", err
@@ -190,10 +194,40 @@ func (s *Service) signInBrowser(ctx context.Context, w http.ResponseWriter, v *v
 	if err != nil {
 		return "", err
 	}
+	if known {
+		if err := s.isKnown(ctx, proven); err != nil {
+			return "", err
+		}
+	}
 	got, err := s.SignIn(ctx, p, proven, false)
+	if e := problem.From(err); err != nil && e.Code == problem.DeletionPending {
+		keep, sealing := s.sealPending(ctx, p.InstallationID, proven, s.now())
+		if sealing != nil {
+			return "", sealing
+		}
+		return "", e.With("keep", keep)
+	}
 	if err != nil {
 		return "", err
 	}
+	return s.signedInHere(ctx, w, v, got, pending)
+}
+
+// isKnown refuses a credential that is no way into an account.
+func (s *Service) isKnown(ctx context.Context, proven Proven) error {
+	lookup, err := s.lookup(proven.Profile.Issuer, proven.Profile.Subject)
+	if err != nil {
+		return err
+	}
+	_, _, err = s.store.IdentityBy(ctx, lookup)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return problem.New(problem.NotFound, "no account has this credential")
+	}
+	return err
+}
+
+// signedInHere finishes a sign-in of the browser.
+func (s *Service) signedInHere(ctx context.Context, w http.ResponseWriter, v *visitor, got SignedIn, pending string) (string, error) {
 	if pending != "" {
 		if err := s.attachPending(ctx, principalOf(Grant{got.Session, got.User}, s.now()), pending); err != nil {
 			return "", err

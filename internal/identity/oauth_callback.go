@@ -45,7 +45,7 @@ func (s *Service) handleCallback(w http.ResponseWriter, r *http.Request) {
 		s.pageError(w, r, err)
 		return
 	}
-	req, fault := s.parseAuth(raw)
+	req, fault := s.asked(raw)
 	if fault != nil {
 		s.refuseAuth(w, r, fault)
 		return
@@ -55,7 +55,7 @@ func (s *Service) handleCallback(w http.ResponseWriter, r *http.Request) {
 		s.failAuth(w, r, req, err)
 		return
 	}
-	f := &flow{w: w, r: r, req: req, v: v, started: st.Started}
+	f := &flow{set: s.pages, w: w, r: r, req: req, v: v, started: st.Started}
 	h := s.hostedBy(st.Provider)
 	if v.id != st.Visitor || h == nil || h.Redirect == nil { // begun in another browser: a login CSRF
 		f.started = s.now()

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -53,6 +54,9 @@ func newClients(app module.App, cfg Config) clients {
 		all[app.ID] = newClient(app.ID, ClientConfig{Name: app.Name}, cfg)
 	}
 	for id, c := range cfg.Clients {
+		if id == app.ID {
+			c.Name = cmp.Or(c.Name, app.Name)
+		}
 		all[id] = newClient(id, c, cfg)
 	}
 	return all

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"landline/internal/module"
 )
 
 // TestDecideAccountKeepsItsPromises: whatever the request and whoever is signed
@@ -26,7 +28,7 @@ func TestDecideAccountKeepsItsPromises(t *testing.T) {
 			a.maxAge = time.Duration(rapid.IntRange(0, 900).Draw(t, "max_age")) * time.Second
 		}
 		if rapid.Bool().Draw(t, "strong") {
-			a.acr = []string{acrPhr}
+			a.acr = []string{module.ACRPhr}
 		}
 		a.prompts = rapid.SampledFrom([][]string{nil, {"none"}, {"login"}, {"consent"}, {"select_account"}, {"login", "consent"}}).Draw(t, "prompt")
 		consented := rapid.SampledFrom([]string{"", "openid", "email"}).Draw(t, "consented")
@@ -54,7 +56,7 @@ func TestDecideAccountKeepsItsPromises(t *testing.T) {
 			t.Fatal("prompt=login without a sign-in")
 		case a.maxAge >= 0 && !fresh && f.Now.Sub(v.Grant.Session.AuthTime) > a.maxAge:
 			t.Fatal("signed in too long ago")
-		case a.acr != nil && acrOf(v.Grant.Session.Methods) != acrPhr:
+		case a.acr != nil && acrOf(v.Grant.Session.Methods) != module.ACRPhr:
 			t.Fatal("signed in too weakly")
 		case a.redirect == "com.example:/cb" && !f.Acted:
 			t.Fatal("a native app without a question")
@@ -74,7 +76,7 @@ func TestACROf(t *testing.T) {
 			t.Errorf("%q: %q, want %q", methods, got, want)
 		}
 	}
-	if !acrMeets("phr", []string{"1"}) || acrMeets("1", []string{"phr"}) || !acrMeets("", nil) || acrMeets("", []string{"1"}) {
+	if !module.ACRMeets("phr", []string{"1"}) || module.ACRMeets("1", []string{"phr"}) || !module.ACRMeets("", nil) || module.ACRMeets("", []string{"1"}) {
 		t.Error("acrMeets")
 	}
 }

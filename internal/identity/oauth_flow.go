@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"landline/internal/module"
 )
 
 // flowStep is what an authorization request needs next.
@@ -70,7 +72,7 @@ func decideAccount(a *authRequest, f flowFacts) flowVerdict {
 	switch {
 	case a.prompt("login") && !fresh, a.maxAge >= 0 && !fresh && f.Now.Sub(g.Session.AuthTime) > a.maxAge:
 		return ask(flowSignIn, "login_required")
-	case !acrMeets(acrOf(g.Session.Methods), a.acr):
+	case !module.ACRMeets(acrOf(g.Session.Methods), a.acr):
 		if fresh || silent { // the user did what they could (RFC 9470 §5)
 			return flowVerdict{Step: flowRefuse, Code: "unmet_authentication_requirements"}
 		}

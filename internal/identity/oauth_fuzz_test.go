@@ -112,3 +112,37 @@ func (emptyStore) Browser(context.Context, string) (Browser, error) {
 }
 
 func (emptyStore) Apply(context.Context, Change) (bool, error) { return true, nil }
+
+// FuzzAsked: what a form of ours goes on with is a client's request or one of our
+// own pages; the latter leads nowhere, and is read again as it was written.
+func FuzzAsked(f *testing.F) {
+	var node *fixture
+	for _, seed := range []string{"own=account", "own=delete&lang=pl", "own=export&export=exp_01h455vb4pex5vsknk084sn02q", "own=export&export=x", "own=evil", "own=delete&redirect_uri=https%3A%2F%2Fevil.example", "own=account&own=delete", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		if node == nil {
+			node = oauthFixture(t)
+			node.service.store = emptyStore{}
+		}
+		in, err := url.ParseQuery(raw)
+		if err != nil {
+			return
+		}
+		req, fault := node.service.asked(in)
+		if fault != nil || req.own == "" {
+			return
+		}
+		if req.redirect != "" || req.formTargets() != nil || req.client == nil {
+			t.Fatalf("%q leads to %q", raw, req.redirect)
+		}
+		again, err := url.ParseQuery(req.raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same, fault := node.service.asked(again)
+		if fault != nil || same.own != req.own || same.export != req.export || same.raw != req.raw {
+			t.Fatalf("%q is read again as %+v", raw, same)
+		}
+	})
+}

@@ -11,8 +11,8 @@ import (
 )
 
 // offerConfigured puts the configured ways to sign in on the hosted pages:
-// providers that send users back, codes by e-mail, passwords. Passkeys need a
-// script, which these pages do without.
+// providers that send users back, codes by e-mail, passwords, and passkeys where
+// the pages' origin may use them.
 func (s *Service) offerConfigured() {
 	for _, p := range s.providers.All() {
 		if p.SendsBackTo(s.app.PublicURL + callbackPath) {
@@ -24,6 +24,9 @@ func (s *Service) offerConfigured() {
 	}
 	if s.config.Password.On {
 		s.offer(hostedProvider{Name: "password", Password: true})
+	}
+	if s.passkeys != nil && s.passkeys.Serves(s.app.PublicURL) {
+		s.offer(hostedProvider{Name: providerPasskey, Passkey: true})
 	}
 }
 

@@ -21,7 +21,7 @@ func TestHostedPagesWithConfiguredProviders(t *testing.T) {
 		b := f.browser()
 		page := b.get(authorizeURL(testApp.ID, appRedirect))
 		links := linkPattern.FindStringSubmatch(page.Raw)
-		if links == nil || !strings.Contains(page.Raw, ">acme</a>") || !strings.Contains(page.Raw, `value="send"`) || !strings.Contains(page.Raw, `value="password"`) {
+		if links == nil || !strings.Contains(page.Raw, ">Sign in with acme</a>") || !strings.Contains(page.Raw, `value="send"`) || !strings.Contains(page.Raw, `value="password"`) {
 			t.Fatalf("not all ways are offered: %s", page.Raw)
 		}
 		away := b.get(strings.ReplaceAll(links[1], "&amp;", "&"))

@@ -21,6 +21,7 @@ func (s *Service) hostedHandlers() []module.Handler {
 		own("GET "+goPath, s.handleGo),
 		own("GET "+callbackPath, s.handleCallback), own("POST "+callbackPath, s.handleCallback),
 		own("GET "+endSessionPath, s.handleLogout), own("POST "+endSessionPath, s.handleLogout),
+		own("POST "+optionsPath, s.handlePasskeyPage), own("GET "+scriptPath, pages.ServeScript),
 	}
 }
 
@@ -109,7 +110,7 @@ func (s *Service) handleLogout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if l.redirect == "" {
-		pages.Write(w, http.StatusOK, pages.Page{Name: pages.SignedOut, Lang: pages.Language(nil, r.Header.Get("Accept-Language")), App: s.app.Name})
+		s.pages.Write(w, http.StatusOK, pages.Page{Name: pages.SignedOut, Lang: s.pages.Language(nil, r.Header.Get("Accept-Language")), App: s.app.Name})
 		return
 	}
 	q := url.Values{}
@@ -152,7 +153,7 @@ func (s *Service) askSignOut(w http.ResponseWriter, r *http.Request, v *visitor,
 		s.pageError(w, r, err)
 		return
 	}
-	p := pages.Page{Name: pages.SignOut, Lang: pages.Language(nil, r.Header.Get("Accept-Language")), App: s.app.Name, Who: user, Action: endSessionPath,
+	p := pages.Page{Name: pages.SignOut, Lang: s.pages.Language(nil, r.Header.Get("Accept-Language")), App: s.app.Name, Who: user, Action: endSessionPath,
 		Hidden: [][2]string{{"csrf", csrf}}}
 	for name := range l.raw {
 		p.Hidden = append(p.Hidden, [2]string{name, l.raw.Get(name)})
@@ -160,5 +161,5 @@ func (s *Service) askSignOut(w http.ResponseWriter, r *http.Request, v *visitor,
 	if l.redirect != "" {
 		p.FormTo = (&authRequest{redirect: l.redirect}).formTargets()
 	}
-	pages.Write(w, http.StatusOK, p)
+	s.pages.Write(w, http.StatusOK, p)
 }

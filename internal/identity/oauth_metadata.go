@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"slices"
 
-	"landline/internal/identity/pages"
+	"landline/internal/module"
 )
 
 const (
@@ -38,7 +38,7 @@ func (s *Service) metadata() serverMetadata {
 		ResponseTypes: []string{"code"}, ResponseModes: []string{"query"}, GrantTypes: []string{grantCode, grantRefresh, grantExchange},
 		SubjectTypes: []string{"public"}, IDTokenAlgs: []string{"RS256", "ES256"}, Scopes: scopes,
 		Claims:    []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash", "name", "email", "email_verified"},
-		ACRValues: supportedACR, Prompts: []string{"none", "login", "consent", "select_account"}, Locales: pages.Languages(),
+		ACRValues: module.KnownACR(), Prompts: []string{"none", "login", "consent", "select_account"}, Locales: s.pages.Languages(),
 		TokenAuthMethods: append([]string{"none"}, methods...), RevocationAuthMethods: append([]string{"none"}, methods...), IntrospectionAuthMethods: methods,
 		ChallengeMethods: []string{"S256"}, IssInResponse: true, DPoPAlgs: s.proofAlgorithms(),
 	}

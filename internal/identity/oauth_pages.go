@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"landline/internal/identity/pages"
+	"landline/internal/module"
 	"landline/internal/problem"
 )
 
@@ -24,20 +26,31 @@ const (
 	kindRedirect = "oauth.redirect"
 )
 
-// page begins a page of the flow with what every form of it carries.
+// page is pageOf that answers when it cannot.
 func (s *Service) page(f *flow, name pages.Name) (pages.Page, bool) {
-	csrf, err := s.csrf(f.v)
+	p, err := s.pageOf(f, name)
 	if err != nil {
 		s.failAuth(f.w, f.r, f.req, err)
-		return pages.Page{}, false
+	}
+	return p, err == nil
+}
+
+// pageOf begins a page of the flow with what every form of it carries.
+func (s *Service) pageOf(f *flow, name pages.Name) (pages.Page, error) {
+	csrf, err := s.csrf(f.v)
+	if err != nil {
+		return pages.Page{}, err
 	}
 	ticket, err := s.ticket(f.v, f.req.raw, f.started)
 	if err != nil {
-		s.failAuth(f.w, f.r, f.req, err)
-		return pages.Page{}, false
+		return pages.Page{}, err
 	}
-	return pages.Page{Name: name, Lang: f.lang(), App: s.app.Name, Client: f.req.client.Name, Third: f.req.client.ThirdParty, Action: signInPath,
-		Hidden: [][2]string{{"csrf", csrf}, {"ticket", ticket}, {"request", f.req.raw}}, FormTo: f.req.formTargets()}, true
+	action := signInPath
+	if f.req.own != "" {
+		action = accountPath
+	}
+	return pages.Page{Name: name, Lang: f.lang(), App: s.app.Name, Client: f.req.client.Name, Third: f.req.client.ThirdParty, Why: f.req.own, Action: action,
+		Hidden: [][2]string{{"csrf", csrf}, {"ticket", ticket}, {"request", f.req.raw}}, FormTo: f.req.formTargets()}, nil
 }
 
 func (s *Service) showSignIn(f *flow, fault, field string, more [][2]string) {
@@ -51,8 +64,12 @@ func (s *Service) showSignIn(f *flow, fault, field string, more [][2]string) {
 	for _, h := range p.Hidden {
 		query.Set(h[0], h[1])
 	}
+	p.Passkey = s.passkeyPage()
+	// Where only a passkey is good enough, nobody is led to the end of another way to learn so.
+	p.PasskeyOnly = p.Passkey != nil && len(f.req.acr) > 0 && !module.ACRMeets(module.ACRBasic, f.req.acr)
 	for _, h := range s.hosted {
 		switch {
+		case p.PasskeyOnly:
 		case h.Redirect != nil:
 			query.Set("provider", h.Name)
 			p.Links = append(p.Links, pages.Link{Label: h.Label, URL: goPath + "?" + query.Encode()})
@@ -62,7 +79,7 @@ func (s *Service) showSignIn(f *flow, fault, field string, more [][2]string) {
 			p.Password = true
 		}
 	}
-	pages.Write(f.w, statusOf(fault), p)
+	s.pages.Write(f.w, statusOf(fault), p)
 }
 
 // statusOf a page: one that tells of a fault is no success.
@@ -88,7 +105,7 @@ func (s *Service) showCode(f *flow, email, challenge, fault string, more [][2]st
 		p.Field = "code"
 	}
 	p.Hidden = append(append(p.Hidden, [2]string{"email", email}, [2]string{"challenge", challenge}), more...)
-	pages.Write(f.w, statusOf(fault), p)
+	s.pages.Write(f.w, statusOf(fault), p)
 }
 
 func (s *Service) showChoose(f *flow, only Grant) {
@@ -108,7 +125,7 @@ func (s *Service) showChoose(f *flow, only Grant) {
 		}
 		p.Accounts = append(p.Accounts, pages.Option{Value: g.User.ID, Label: label})
 	}
-	pages.Write(f.w, http.StatusOK, p)
+	s.pages.Write(f.w, http.StatusOK, p)
 }
 
 func (s *Service) showConsent(f *flow, g Grant) {
@@ -123,7 +140,7 @@ func (s *Service) showConsent(f *flow, g Grant) {
 	}
 	p.Who, p.Scopes = label, s.scopeTexts(p.Lang, f.req.scopes)
 	p.Hidden = append(p.Hidden, [2]string{"user", g.User.ID})
-	pages.Write(f.w, http.StatusOK, p)
+	s.pages.Write(f.w, http.StatusOK, p)
 }
 
 // labelOf is how the account chooser calls a user: an address, a name, or the id.
@@ -145,15 +162,19 @@ func (s *Service) labelOf(ctx context.Context, user string) (string, error) {
 			name = p.Name
 		}
 	}
-	if name == "" {
-		name = user
+	own, err := s.ownProfile(ctx, user)
+	switch {
+	case err != nil:
+		return "", err
+	case own.Name != nil && *own.Name != "":
+		return *own.Name, nil
 	}
-	return name, nil
+	return cmp.Or(name, user), nil
 }
 
 // showFailed is the end of the way for a request that is wrong.
 func (s *Service) showFailed(w http.ResponseWriter, r *http.Request, status int, detail string) {
-	pages.Write(w, status, pages.Page{Name: pages.Failed, Lang: pages.Language(nil, r.Header.Get("Accept-Language")), App: s.app.Name, Detail: detail})
+	s.pages.Write(w, status, pages.Page{Name: pages.Failed, Lang: s.pages.Language(nil, r.Header.Get("Accept-Language")), App: s.app.Name, Detail: detail})
 }
 
 // pageError is an error of ours where no client can be told.
@@ -164,7 +185,7 @@ func (s *Service) pageError(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Code == problem.RateLimited {
 		fault = "too_many"
 	}
-	pages.Write(w, statusOf(fault), pages.Page{Name: pages.Failed, Lang: pages.Language(nil, r.Header.Get("Accept-Language")), App: s.app.Name, Fault: fault})
+	s.pages.Write(w, statusOf(fault), pages.Page{Name: pages.Failed, Lang: s.pages.Language(nil, r.Header.Get("Accept-Language")), App: s.app.Name, Fault: fault})
 }
 
 // pageForm reads a form that a browser sent, or answers.
@@ -195,7 +216,7 @@ func (s *Service) resume(w http.ResponseWriter, r *http.Request, form url.Values
 		s.showFailed(w, r, http.StatusBadRequest, "the form is not one of this page")
 		return nil
 	}
-	req, fault := s.parseAuth(raw)
+	req, fault := s.asked(raw)
 	if fault != nil {
 		s.refuseAuth(w, r, fault)
 		return nil
@@ -205,7 +226,7 @@ func (s *Service) resume(w http.ResponseWriter, r *http.Request, form url.Values
 		s.failAuth(w, r, req, err)
 		return nil
 	}
-	f := &flow{w: w, r: r, req: req, v: v, started: s.now()}
+	f := &flow{set: s.pages, w: w, r: r, req: req, v: v, started: s.now()}
 	started, ok := s.started(v, req.raw, form.Get("ticket"))
 	if !ok || !s.genuine(r, v, form.Get("csrf")) {
 		s.showSignIn(f, "expired", "", nil)
@@ -236,6 +257,10 @@ func (s *Service) handleSignInPage(w http.ResponseWriter, r *http.Request) {
 		s.credential(f, CredentialWire{Provider: s.codeProvider(), Email: form.Get("email"), Code: strings.TrimSpace(form.Get("code")), Challenge: form.Get("challenge")}, form.Get("pending"))
 	case "password":
 		s.credential(f, CredentialWire{Provider: s.passwordProvider(), Email: strings.TrimSpace(form.Get("email")), Password: form.Get("password")}, form.Get("pending"))
+	case "passkey":
+		s.credential(f, CredentialWire{Provider: s.hostedPasskey(), Passkey: json.RawMessage(form.Get("passkey")), visitor: f.v.id}, form.Get("pending"))
+	case "delete", "export", "end", "undo":
+		s.ownStep(f, form)
 	case "choose":
 		f.user = form.Get("user")
 		s.proceed(f)
@@ -302,18 +327,31 @@ func (s *Service) credential(f *flow, c CredentialWire, pending string) {
 		s.showSignIn(f, "credential", "", more)
 		return
 	}
-	user, err := s.signInBrowser(f.r.Context(), f.w, f.v, c, pending)
+	user, err := s.signInBrowser(f.r.Context(), f.w, f.v, c, pending, f.req.own != "")
 	if err == nil {
 		f.user = user
 		s.proceed(f)
 		return
 	}
-	if p := problem.From(err); p.Code == problem.AccountExistsElsewhere {
+	switch p := problem.From(err); p.Code {
+	case problem.AccountExistsElsewhere:
 		token, _ := p.Extra["pending_link"].(string)
 		s.showSignIn(f, "account_exists", "", [][2]string{{"pending", token}})
 		return
+	case problem.DeletionPending:
+		keep, _ := p.Extra["keep"].(string)
+		until, _ := p.Extra["erase_at"].(time.Time)
+		s.showPending(f, until, keep, pending)
+		return
 	}
 	fault := s.faultOf(f, err)
+	if len(c.Passkey) > 0 && fault == "credential" {
+		fault = "passkey"
+	}
+	if fault == "no_account" {
+		s.showSignIn(f, fault, "", more)
+		return
+	}
 	if c.Code != "" && c.Email != "" {
 		s.showCode(f, c.Email, c.Challenge, fault, more)
 		return
@@ -334,8 +372,8 @@ func (s *Service) faultOf(f *flow, err error) string {
 		return "too_many"
 	case problem.AccountLocked:
 		return "account_locked"
-	case problem.DeletionPending:
-		return "deletion_pending"
+	case problem.NotFound:
+		return "no_account"
 	case problem.Conflict:
 		return "expired"
 	}

@@ -17,6 +17,7 @@ type hostedProvider struct {
 	Redirect redirector // the user goes to the provider and comes back
 	Code     codeSender // a code is sent by e-mail
 	Password bool       // address and password
+	Passkey  bool       // a passkey, with the script
 }
 
 // redirector sends a browser to a provider and reads what it comes back with, at

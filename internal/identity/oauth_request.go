@@ -28,6 +28,8 @@ type authRequest struct {
 	loginHint string
 	locales   []string
 	jkt       string
+	own       string // page of the own account, in place of a client's request; see ownRequest
+	export    string // of ownExport: its id
 	raw       string // canonical form, to be parsed again in each step
 }
 

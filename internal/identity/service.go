@@ -15,6 +15,7 @@ import (
 	"landline/internal/clock"
 	"landline/internal/identity/attest"
 	"landline/internal/identity/emailcode"
+	"landline/internal/identity/pages"
 	"landline/internal/identity/passkey"
 	"landline/internal/identity/password"
 	"landline/internal/identity/provider"
@@ -84,6 +85,7 @@ type Service struct {
 
 	clients clients          // OAuth clients, the app among them
 	hosted  []hostedProvider // ways to sign in on the hosted pages, in their order
+	pages   *pages.Set
 	auth    *authenticator
 
 	limits       *limit.Shared

@@ -48,24 +48,12 @@ func (s *Service) PasskeyOptions(ctx context.Context, p *module.Principal, regis
 		}
 		options, ch, err = s.passkeys.BeginRegistration(passkey.User{Handle: handle, Name: name}, existing, now)
 	} else {
-		options, ch, err = s.passkeys.BeginSignIn(passkey.SignInOptions{}, now)
+		return s.passkeySignIn(ctx, p.InstallationID, now)
 	}
 	if err != nil {
 		return nil, err
 	}
-	state, err := json.Marshal(ch)
-	if err != nil {
-		return nil, err
-	}
-	id, err := s.blind("passkey\x00" + ch.ID + "\x00" + p.InstallationID)
-	if err != nil {
-		return nil, err
-	}
-	done, err := s.store.Apply(ctx, Change{Challenges: []Challenge{{ID: id, Kind: kindPasskey, State: state, ExpiresAt: ch.ExpiresAt}}})
-	if err == nil && !done {
-		err = errors.New("identity: two passkey challenges are the same")
-	}
-	return options, err
+	return options, s.keepPasskey(ctx, ch, p.InstallationID)
 }
 
 // passkeysOf returns the user's handle, a new one when there is none, and passkeys.
@@ -104,17 +92,17 @@ func (v passkeyVerifier) verify(ctx context.Context, p *module.Principal, c Cred
 		} `json:"response"`
 	}
 	if json.Unmarshal(c.Passkey, &shape) == nil && len(shape.Response.Attestation) > 0 {
-		return v.registration(ctx, p, c.Passkey)
+		return v.registration(ctx, p, c)
 	}
-	return v.signIn(ctx, p, c.Passkey)
+	return v.signIn(ctx, p, c)
 }
 
-func (v passkeyVerifier) registration(ctx context.Context, p *module.Principal, answer []byte) (Proven, error) {
-	a, err := passkey.ParseRegistration(answer)
+func (v passkeyVerifier) registration(ctx context.Context, p *module.Principal, c CredentialWire) (Proven, error) {
+	a, err := passkey.ParseRegistration(c.Passkey)
 	if err != nil {
 		return Proven{}, passkeyRefusal(err)
 	}
-	ch, err := v.take(ctx, p, a.ChallengeID())
+	ch, err := v.take(ctx, passkeyHolder(c, p.InstallationID), a.ChallengeID())
 	if err != nil {
 		return Proven{}, err
 	}
@@ -135,12 +123,12 @@ func (v passkeyVerifier) registration(ctx context.Context, p *module.Principal, 
 	return v.proven(made, ch.UserHandle, made.UserVerified)
 }
 
-func (v passkeyVerifier) signIn(ctx context.Context, p *module.Principal, answer []byte) (Proven, error) {
-	a, err := passkey.ParseSignIn(answer)
+func (v passkeyVerifier) signIn(ctx context.Context, p *module.Principal, c CredentialWire) (Proven, error) {
+	a, err := passkey.ParseSignIn(c.Passkey)
 	if err != nil {
 		return Proven{}, passkeyRefusal(err)
 	}
-	ch, err := v.take(ctx, p, a.ChallengeID())
+	ch, err := v.take(ctx, passkeyHolder(c, p.InstallationID), a.ChallengeID())
 	if err != nil {
 		return Proven{}, err
 	}
@@ -185,9 +173,9 @@ func (v passkeyVerifier) proven(c passkey.Credential, handle []byte, verified bo
 }
 
 // take removes the challenge that is answered: it is good once.
-func (v passkeyVerifier) take(ctx context.Context, p *module.Principal, challenge string) (ch passkey.Challenge, err error) {
+func (v passkeyVerifier) take(ctx context.Context, holder, challenge string) (ch passkey.Challenge, err error) {
 	gone := problem.New(problem.CredentialInvalid, "the challenge is not one of this installation, too old, or was answered before").With("reason", "challenge")
-	id, err := v.s.blind("passkey\x00" + challenge + "\x00" + p.InstallationID)
+	id, err := v.s.blind("passkey\x00" + challenge + "\x00" + holder)
 	if err != nil {
 		return ch, err
 	}

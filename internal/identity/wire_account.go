@@ -19,7 +19,8 @@ type CredentialWire struct {
 	Challenge    string          `json:"challenge,omitempty" maxLength:"128" doc:"The challenge that the credential answers."`
 	Name         string          `json:"name,omitempty" maxLength:"200" doc:"The person's name, where the provider gives it to the app alone (Apple)."`
 
-	client string // to which the code was given, where that is not the one for codes; set here alone
+	visitor string // of the hosted pages, who was given the passkey's challenge; set here alone
+	client  string // to which the code was given, where that is not the one for codes; set here alone
 }
 
 // signInBody is the body of POST /v1/auth/sign-in.

@@ -20,6 +20,27 @@ type Demand struct {
 	MaxAge time.Duration // how long ago the user may have signed in; 0 = no matter
 }
 
+// Authentication context classes of access tokens, from the weakest. ACRPhr is of
+// OpenID Connect Extended Authentication Profile ACR Values 1.0: resistant to phishing.
+const (
+	ACRBasic = "1"   // the user has proven an identity: a provider's sign-in, a code, a password
+	ACRPhr   = "phr" // … with a passkey
+)
+
+// KnownACR are all classes, the strongest first.
+func KnownACR() []string { return []string{ACRPhr, ACRBasic} }
+
+// ACRMeets reports whether have is one of the wanted classes or stronger than
+// one. Without a wish everything meets it.
+func ACRMeets(have string, wanted []string) bool {
+	for _, w := range wanted {
+		if w == have || have == ACRPhr && w == ACRBasic {
+			return true
+		}
+	}
+	return len(wanted) == 0
+}
+
 // ValidScope reports whether s is a scope as they are written here: 1 to 64
 // characters of A-Z a-z 0-9 . _ : - /, which need no quoting anywhere.
 func ValidScope(s string) bool {
@@ -45,7 +66,7 @@ func (d Demand) Check(p *Principal, now time.Time) error {
 		return problem.New(problem.InsufficientScope, "the access token's scope does not include %s", scope).
 			WithHeader("WWW-Authenticate", `Bearer realm="landline", error="insufficient_scope", scope="`+scope+`"`)
 	}
-	weak := len(d.ACR) > 0 && !slices.Contains(d.ACR, p.ACR)
+	weak := !ACRMeets(p.ACR, d.ACR)
 	old := d.MaxAge > 0 && now.Sub(p.AuthTime) > d.MaxAge
 	if !weak && !old {
 		return nil

@@ -57,10 +57,13 @@ func TestMain(m *testing.M) {
 }
 
 // TestSignIn: people sign in with providers that others wrote.
-func TestSignIn(t *testing.T) { t.Parallel(); runFlows(t, "signin.mjs", "Signing in with providers") }
+func TestSignIn(t *testing.T) { t.Parallel(); runFlows(t, "signin.mjs", "Signing in with providers", startLandline) }
 
 // TestOAuth: OAuth clients that others wrote use Landline's authorization server.
-func TestOAuth(t *testing.T) { t.Parallel(); runFlows(t, "oauth.mjs", "OAuth clients") }
+func TestOAuth(t *testing.T) { t.Parallel(); runFlows(t, "oauth.mjs", "OAuth clients", startLandline) }
+
+// TestHosted: a real browser on the hosted pages.
+func TestHosted(t *testing.T) { t.Parallel(); runFlows(t, "hosted.mjs", "Hosted pages", startHosted) }
 
 // outcome is what a script prints of a flow.
 type outcome struct {
@@ -72,9 +75,9 @@ type outcome struct {
 func (o outcome) name() string { return o.Client + ": " + o.Flow }
 
 // runFlows runs a script and compares what it did with the list in the documentation.
-func runFlows(t *testing.T, script, section string) {
+func runFlows(t *testing.T, script, section string, start func(*testing.T) settings) {
 	listed := listedFlows(t, section)
-	got, printed, err := runScript(t, script)
+	got, printed, err := runScript(t, script, start)
 	if err != nil {
 		t.Errorf("%s: %v\n%s", script, err, printed)
 	}
@@ -136,7 +139,7 @@ func listedFlows(t *testing.T, section string) []string {
 
 // runScript runs a script of this folder with Landline beside it. printed is what
 // it wrote to standard error.
-func runScript(t *testing.T, script string) (all []outcome, printed string, err error) {
+func runScript(t *testing.T, script string, start func(*testing.T) settings) (all []outcome, printed string, err error) {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -145,7 +148,7 @@ func runScript(t *testing.T, script string) (all []outcome, printed string, err 
 	if _, err := os.Stat("node_modules/oidc-provider"); err != nil {
 		t.Fatalf("install the clients first, with npm ci in test/clients: %v", err)
 	}
-	s := startLandline(t)
+	s := start(t)
 	settings, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +191,11 @@ type settings struct {
 	Control  string            `json:"control"` // POST /lock and /unlock
 	Secret   string            `json:"secret"`  // of every client that has one
 
-	BackendKey jose.JSONWebKey `json:"backendKey"` // of the client that has a key
+	BackendKey *jose.JSONWebKey `json:"backendKey"` // of the client that has a key
+
+	Mail     string `json:"mail"`     // folder that messages are written to
+	Chromium string `json:"chromium"` // the program
+	Shots    string `json:"shots"`    // folder for pictures of the pages, "" = none
 }
 
 type appleTeam struct {
@@ -210,17 +217,25 @@ func startLandline(t *testing.T) settings {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.BackendKey = jose.JSONWebKey{Key: key, KeyID: "backend-1", Algorithm: string(jose.ES256)}
+	s.BackendKey = &jose.JSONWebKey{Key: key, KeyID: "backend-1", Algorithm: string(jose.ES256)}
 	half := s.BackendKey.Public()
 	backend, err := half.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, "data")
-	var logs output
 	cmd := exec.Command(binary, "serve", "--config", "landline.yaml", "--data", data, "--public", public, "--admin", "127.0.0.1:0")
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + os.TempDir(), "PUBLIC_URL=" + s.Landline, "CLIENT_SECRET=" + s.Secret, "GOOGLE_SECRET=" + s.Secret, "ACME_SECRET=" + s.Secret,
 		"GOOGLE=" + s.Issuers["google"], "APPLE=" + s.Issuers["apple"], "ACME=" + s.Issuers["acme"], "APPLE_KEY=" + private, "BACKEND_KEY=" + string(backend)}
+	serve(t, cmd)
+	s.Control = startControl(t, filepath.Join(data, "main.db"))
+	return s
+}
+
+// serve runs Landline until the test ends, and returns when it takes traffic.
+func serve(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	var logs output
 	cmd.Stderr = &logs
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -255,8 +270,6 @@ func startLandline(t *testing.T) settings {
 	case <-time.After(startTime):
 		t.Fatalf("not ready in time\n%s", logs.String())
 	}
-	s.Control = startControl(t, filepath.Join(data, "main.db"))
-	return s
 }
 
 // startControl lets a script hold Landline's database locked, as a disk that does

@@ -155,7 +155,7 @@ export class Browser {
   }
 
   link(at, stop, label) {
-    const found = [...at.page.matchAll(/<a\b[^>]*>([\s\S]*?)<\/a>/g)].find(([, text]) => text.trim() === label);
+    const found = [...at.page.matchAll(/<a\b[^>]*>([\s\S]*?)<\/a>/g)].find(([, text]) => text.trim() === label || text.trim().endsWith(` ${label}`)); // "Sign in with acme"
     if (!found) throw new Error(`no link ${label} on ${at.url} (${at.status}):\n${at.page}`);
     return this.go(new URL(attributes(found[0]).href, at.url), stop);
   }

@@ -24,7 +24,7 @@ async function signIn(address, redirect, person = 'olga', browser = new Browser(
   for (let n = 0; n < 10 && !at.to; n++) {
     assert.equal(at.status, 200, `${at.url}: ${at.status}\n${at.page}`);
     assert.doesNotMatch(at.page, /<script/i);
-    if (/>\s*acme\s*<\/a>/.test(at.page)) at = await browser.atProvider(await browser.link(at, redirect, 'acme'), redirect, person);
+    if (/\bacme\s*<\/a>/.test(at.page)) at = await browser.atProvider(await browser.link(at, redirect, 'acme'), redirect, person);
     else if (/value="allow"/.test(at.page)) at = await browser.press(at, redirect, 'step', 'allow');
     else at = await browser.press(at, redirect, 'user');
   }

@@ -1,14 +1,18 @@
-// Package pages draws the hosted sign-in pages.
+// Package pages draws the hosted pages: signing in, consent, one's own account
+// and its deletion.
 //
 // What it guarantees:
 //
-//   - Every page works without JavaScript, and has none: its Content-Security-
-//     Policy forbids it, and framing, and forms to anywhere but where the page says.
+//   - Every page works without JavaScript. One script, a file of its own, adds
+//     passkeys to the page with the ways to sign in; the Content-Security-Policy of
+//     that page allows this file, and the one address it calls, and that of every
+//     other page allows no script at all. All forbid framing, and forms to anywhere
+//     but where the page says.
 //   - Whatever is shown passes through html/template. No text of a request is markup.
 //   - Every control has a label, every fault is named in a summary at the top that
-//     links to its field, the language of the page is declared, and focus is visible
-//     (WCAG 2.2 AA).
-//   - Every text is in every language: a test compares the files in text/.
+//     links to its field, the language and direction of the page are declared, focus
+//     is visible, and nothing is told by colour alone (WCAG 2.2 AA).
+//   - Every text is in every language: Load refuses a language with a gap.
 //
 // It decides nothing: what a form means, and whether it came from this page, is
 // its caller's to say.
@@ -19,16 +23,16 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
-	"encoding/json"
+	"encoding/hex"
 	"fmt"
 	"html/template"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-//go:embed text/*.json page.html style.css
+//go:embed page.html account.html style.css passkey.js
 var files embed.FS
 
 // Name names a page.
@@ -43,7 +47,17 @@ const (
 	SignOut   Name = "sign_out"   // end the session in this browser?
 	SignedOut Name = "signed_out" // done
 	Failed    Name = "failed"     // nothing can be done here
+
+	Account  Name = "account"  // where the user is signed in, and what can be done with the account
+	Delete   Name = "delete"   // what a deletion does, for whoever comes
+	Confirm  Name = "confirm"  // delete this account?
+	Deleting Name = "deleting" // the account waits to be erased
+	Kept     Name = "kept"     // the deletion was undone
+	Export   Name = "export"   // a copy of the user's data
 )
+
+// All are all pages.
+var All = []Name{SignIn, Code, Choose, Consent, SignOut, SignedOut, Failed, Account, Delete, Confirm, Deleting, Kept, Export}
 
 // Page is what is to be drawn. Texts come from the language's file; names and
 // addresses are shown as they are.
@@ -60,14 +74,27 @@ type Page struct {
 	Hidden [][2]string // of every form
 	FormTo []string    // sources that a form may lead to besides this one
 
-	Links    []Link   // SignIn: providers that are elsewhere
-	Email    bool     // SignIn: a code by e-mail
-	Password bool     // SignIn: address and password
-	Address  string   // to begin with
-	Accounts []Option // Choose
-	Scopes   []string // Consent: what is asked for, in words
-	Third    bool     // Consent: Client is somebody else's
-	Who      string   // Consent, SignOut: who is signed in
+	Why         string   // SignIn: key below "why.": what the sign-in is for, when no client asks; "" = none
+	Links       []Link   // SignIn: providers that are elsewhere
+	Email       bool     // SignIn: a code by e-mail
+	Password    bool     // SignIn: address and password
+	Passkey     *Passkey // SignIn: passkeys; nil = none
+	PasskeyOnly bool     // SignIn: nothing else will do
+	Address     string   // to begin with
+	Accounts    []Option // Choose
+	Scopes      []string // Consent: what is asked for, in words
+	Third       bool     // Consent: Client is somebody else's
+	Who         string   // Consent, SignOut, Account, Confirm: who is signed in
+
+	Until   time.Time // Delete, Confirm, Deleting, Export: when the time to undo, or the copy, is over; zero = there is none
+	Undo    bool      // Deleting: with a button
+	Asked   bool      // Deleting: the deletion was asked for a moment ago
+	Erased  []string  // Delete: what is deleted, beside what always is
+	Remains []string  // Delete: what is kept, beside what always is
+	Next    string    // Delete, Kept, Export, Account: where the page leads
+	Back    string    // Confirm, Export, Failed: where else
+	Ready   bool      // Export: Next is the archive
+	Devices []Device  // Account
 }
 
 // Link leads to a provider.
@@ -76,98 +103,39 @@ type Link struct{ Label, URL string }
 // Option is one of several to choose.
 type Option struct{ Value, Label string }
 
-// languages in the order of preference when the browser has none.
-var languages = []string{"en", "pl"}
-
-var texts = load()
-
-func load() map[string]map[string]string {
-	all := map[string]map[string]string{}
-	for _, lang := range languages {
-		raw, err := files.ReadFile("text/" + lang + ".json")
-		if err != nil {
-			panic(err)
-		}
-		m := map[string]string{}
-		if err := json.Unmarshal(raw, &m); err != nil {
-			panic(fmt.Errorf("pages: text/%s.json: %w", lang, err))
-		}
-		all[lang] = m
-	}
-	return all
+// Device is one session of the user.
+type Device struct {
+	Session string
+	Label   string // what people call the device; "" = a browser or a device that has not said
+	Browser bool
+	Current bool
+	Since   time.Time
 }
 
-// Languages are the tags of the languages there are texts in.
-func Languages() []string { return slices.Clone(languages) }
-
-// Language picks from what a client asks for (ui_locales) and then what the
-// browser says (Accept-Language): the first that there is, or English.
-func Language(locales []string, acceptLanguage string) string {
-	for _, tag := range append(slices.Clone(locales), accepted(acceptLanguage)...) {
-		base, _, _ := strings.Cut(strings.ToLower(tag), "-")
-		if slices.Contains(languages, base) {
-			return base
-		}
-	}
-	return languages[0]
+// Passkey is how the script of the sign-in page works.
+type Passkey struct {
+	Script  string // absolute URL of Script
+	Options string // absolute URL that gives the options of a ceremony
 }
 
-// accepted are the tags of Accept-Language, the most wanted first (RFC 9110 §12.5.4).
-func accepted(header string) []string {
-	type wish struct {
-		tag string
-		q   float64
-	}
-	var all []wish
-	for part := range strings.SplitSeq(header, ",") {
-		if len(all) == 20 {
-			break
-		}
-		tag, parameter, _ := strings.Cut(strings.TrimSpace(part), ";")
-		q := 1.0
-		if text, ok := strings.CutPrefix(strings.TrimSpace(parameter), "q="); ok {
-			var err error
-			if q, err = strconv.ParseFloat(text, 64); err != nil {
-				continue
-			}
-		}
-		if q > 0 {
-			all = append(all, wish{strings.TrimSpace(tag), q})
-		}
-	}
-	slices.SortStableFunc(all, func(a, b wish) int {
-		switch {
-		case a.q > b.q:
-			return -1
-		case a.q < b.q:
-			return 1
-		}
-		return 0
-	})
-	out := make([]string, len(all))
-	for i, w := range all {
-		out[i] = w.tag
-	}
-	return out
-}
-
-// text is the text of key in lang, with {app}, {client} and {who} filled in.
-func (p *Page) text(key string) string {
-	text, ok := texts[p.Lang][key]
+// text is the text of key in the page's language, with {app}, {client}, {who} and
+// {until} filled in.
+func (v *view) text(key string) string {
+	text, ok := v.set.texts[v.Lang][key]
 	if !ok {
-		panic(fmt.Sprintf("pages: there is no text %q in %q", key, p.Lang)) // a test draws every page in every language
+		panic(fmt.Sprintf("pages: there is no text %q in %q", key, v.Lang)) // a test draws every page in every language
 	}
-	return strings.NewReplacer("{app}", p.App, "{client}", p.Client, "{who}", p.Who).Replace(text)
+	return strings.NewReplacer("{app}", v.apart(v.App), "{client}", v.apart(v.Client), "{who}", v.apart(v.Who), "{until}", v.set.date(v.Lang, v.Until)).Replace(text)
 }
 
-// Known reports whether fault is one that pages can tell of.
-func Known(fault string) bool {
-	_, ok := texts[languages[0]]["fault."+fault]
-	return ok
+// apart keeps a name's direction from that of the text around it (Unicode Standard
+// Annex 9 §2.4.2). Where both are written from the left nothing is added.
+func (v *view) apart(name string) string {
+	if v.Dir == "ltr" {
+		return name
+	}
+	return "\u2068" + name + "\u2069"
 }
-
-// ScopeText says what a scope is in lang, "" for one that is not of OpenID Connect.
-func ScopeText(lang, scope string) string { return texts[lang]["scope."+scope] }
 
 var style = read("style.css")
 
@@ -175,6 +143,14 @@ var style = read("style.css")
 var styleSource = func() string {
 	sum := sha256.Sum256([]byte(style))
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}()
+
+var scriptText = read("passkey.js")
+
+// ScriptVersion changes with the script, for the address that it is fetched from.
+var ScriptVersion = func() string {
+	sum := sha256.Sum256([]byte(scriptText))
+	return hex.EncodeToString(sum[:6])
 }()
 
 func read(name string) string {
@@ -187,20 +163,32 @@ func read(name string) string {
 
 var layout = template.Must(template.New("page").Funcs(template.FuncMap{
 	"style": func() template.CSS { return template.CSS(style) }, // #nosec G203 -- our own file
-}).Parse(read("page.html")))
+}).Parse(read("page.html") + read("account.html")))
 
 type view struct {
 	*Page
-	T func(string) string
+	set *Set
+	T   func(string) string
+	Dir string
 }
 
+// With is what leads to a provider.
+func (v *view) With(provider string) string {
+	return strings.ReplaceAll(v.text("sign_in.with"), "{provider}", v.apart(provider))
+}
+
+// Date is an instant as the page's language writes it.
+func (v *view) Date(at time.Time) string { return v.set.date(v.Lang, at) }
+
 // Write answers with the page.
-func Write(w http.ResponseWriter, status int, p Page) {
-	if !slices.Contains(languages, p.Lang) {
-		p.Lang = languages[0]
+func (s *Set) Write(w http.ResponseWriter, status int, p Page) {
+	if s.texts[p.Lang] == nil {
+		p.Lang = english
 	}
+	v := &view{Page: &p, set: s, Dir: direction(p.Lang)}
+	v.T = v.text
 	var body bytes.Buffer
-	if err := layout.Execute(&body, view{&p, p.text}); err != nil {
+	if err := layout.Execute(&body, v); err != nil {
 		panic(err) // a test draws every page
 	}
 	h := w.Header()
@@ -208,7 +196,7 @@ func Write(w http.ResponseWriter, status int, p Page) {
 		"Content-Type":            "text/html; charset=utf-8",
 		"Content-Length":          strconv.Itoa(body.Len()),
 		"Content-Language":        p.Lang,
-		"Content-Security-Policy": "default-src 'none'; style-src " + styleSource + "; form-action " + strings.Join(append([]string{"'self'"}, p.FormTo...), " ") + "; frame-ancestors 'none'; base-uri 'none'",
+		"Content-Security-Policy": p.policy(),
 		"X-Frame-Options":         "DENY",
 		"X-Content-Type-Options":  "nosniff",
 		"Referrer-Policy":         "same-origin", // with less the browser would send Origin: null with the page's own forms
@@ -219,4 +207,29 @@ func Write(w http.ResponseWriter, status int, p Page) {
 	}
 	w.WriteHeader(status)
 	w.Write(body.Bytes())
+}
+
+// policy is the page's Content-Security-Policy. The script is allowed by its path:
+// with 'self' whatever else this host serves could be one (CSP Level 3 §6.7.2.12).
+func (p *Page) policy() string {
+	scripts := ""
+	if p.Name == SignIn && p.Passkey != nil {
+		file, _, _ := strings.Cut(p.Passkey.Script, "?")
+		scripts = "script-src " + file + "; connect-src " + p.Passkey.Options + "; require-trusted-types-for 'script'; "
+	}
+	return "default-src 'none'; " + scripts + "style-src " + styleSource + "; form-action " + strings.Join(append([]string{"'self'"}, p.FormTo...), " ") +
+		"; frame-ancestors 'none'; base-uri 'none'"
+}
+
+// ServeScript answers with the script of the sign-in page.
+func ServeScript(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/javascript; charset=utf-8")
+	h.Set("Content-Length", strconv.Itoa(len(scriptText)))
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "public, max-age=3600")
+	if r.Method != http.MethodHead {
+		w.Write([]byte(scriptText))
+	}
 }

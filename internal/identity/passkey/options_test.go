@@ -178,3 +178,19 @@ func TestConfiguration(t *testing.T) {
 		})
 	}
 }
+
+// Pages of another origin than those configured could not use the passkeys.
+func TestServes(t *testing.T) {
+	rp, err := passkey.New(passkey.Config{RPID: "example.com", Origins: []string{"https://api.example.com", "http://localhost:8080", "android:apk-key-hash:" + strings.Repeat("A", 43)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]bool{
+		"https://example.com": true, "https://api.example.com": true, "https://api.example.com/base": true, "http://localhost:8080": true,
+		"http://api.example.com": false, "https://api.example.com:8443": false, "https://evil.example.com": false, "https://api.example.com.evil.example": false, "http://localhost": false, "": false, "::": false,
+	} {
+		if got := rp.Serves(address); got != want {
+			t.Errorf("%q: %v", address, got)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,6 +65,13 @@ func New(c Config) (*RelyingParty, error) {
 		return nil, fmt.Errorf("passkey: %w", err)
 	}
 	return rp, nil
+}
+
+// Serves reports whether pages of origin may use the passkeys: it is one of the
+// web origins. Of an address with a path, what is before it counts.
+func (rp *RelyingParty) Serves(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && slices.Contains(rp.web, u.Scheme+"://"+u.Host)
 }
 
 // BeginRegistration returns the options for the device, as JSON that
