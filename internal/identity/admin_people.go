@@ -222,6 +222,9 @@ func (s *Service) changeState(ctx context.Context, in *adminReasonInput, from Us
 	if err != nil {
 		return nil, adminError(err)
 	}
+	if from == UserLocked && u.State == UserNoLogin { // an operator lets somebody in again whom the provider had shut out
+		c.State[0].From = u.State
+	}
 	done := false
 	if c.EndAll != nil {
 		done, err = s.changeWithSessions(ctx, in.ID, c)

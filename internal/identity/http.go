@@ -90,7 +90,7 @@ func (s *Service) handleRegister(ctx context.Context, in *registerInput) (*regis
 // registration checks the combination of credentials and verifies a proof.
 func (s *Service) registration(ctx context.Context, in *registerInput) (r Registration, err error) {
 	b := &in.Body
-	r = Registration{InstallationID: b.InstallationID, Secret: b.InstallationSecret, Reinstalled: b.Reinstalled, Work: b.Work, ClientID: s.clientOf(ctx)}
+	r = Registration{InstallationID: b.InstallationID, Secret: b.InstallationSecret, Reinstalled: b.Reinstalled, Work: b.Work, ClientID: s.clientOf(ctx), Limited: true}
 	if r.App, err = appInfo(ctx, b.App); err != nil {
 		return r, err
 	}

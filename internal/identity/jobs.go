@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"landline/internal/audit"
 	"landline/internal/queue"
 	"landline/internal/sqldb"
 )
@@ -55,6 +56,9 @@ func (s *Service) clean(ctx context.Context) error {
 	if err := s.eraseDue(ctx, now); err != nil {
 		return err
 	}
+	if err := s.eraseNoLogin(ctx, now); err != nil {
+		return err
+	}
 	for range cleanRounds {
 		n, err := s.store.Clean(ctx, before, cleanBatch)
 		if err != nil || n == 0 {
@@ -62,6 +66,27 @@ func (s *Service) clean(ctx context.Context) error {
 		}
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// noLoginKeep is how long an account is kept after its provider withdrew the
+// only way in (L22). Then its deletion begins, which has its own time to come back.
+const noLoginKeep = 30 * 24 * time.Hour
+
+// eraseNoLogin begins the erasure of accounts that nobody has come back to.
+func (s *Service) eraseNoLogin(ctx context.Context, now time.Time) error {
+	ctx = audit.WithActor(ctx, audit.Actor{Type: audit.TypeSystem})
+	for range cleanRounds {
+		gone, err := list(ctx, s.db, "UsersNoLogin", scanUser, sqldb.Millis(now.Add(-noLoginKeep)), cleanBatch)
+		if err != nil || len(gone) == 0 {
+			return err
+		}
+		for _, u := range gone {
+			if _, err := s.requestErasure(ctx, u.ID, "its only way to sign in was withdrawn"); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

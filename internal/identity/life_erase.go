@@ -97,7 +97,7 @@ func (s *Service) requestErasure(ctx context.Context, user, why string) (Erasure
 // changeWithSessions applies c, which ends all of a user's sessions, and makes
 // every node refuse their tokens.
 func (s *Service) changeWithSessions(ctx context.Context, user string, c Change) (bool, error) {
-	all, err := s.store.SessionsOf(ctx, user, 500)
+	before, err := s.store.ActiveSessionsOf(ctx, user, 500)
 	if err != nil {
 		return false, err
 	}
@@ -105,9 +105,20 @@ func (s *Service) changeWithSessions(ctx context.Context, user string, c Change)
 	if err != nil || !done {
 		return false, err
 	}
+	stay := map[string]bool{c.EndAll.Except: true}
+	if c.EndAll.Proven != "" {
+		after, err := s.store.ActiveSessionsOf(ctx, user, 500)
+		if err != nil { // every node reads the table too, a moment later
+			s.log.WarnContext(ctx, "the sessions that have ended cannot be read", "user", user, "error", err)
+			return true, nil
+		}
+		for _, g := range after {
+			stay[g.Session.ID] = true
+		}
+	}
 	var ended []Revocation
-	for _, g := range all {
-		if g.Session.State == SessionActive && g.Session.ID != c.EndAll.Except {
+	for _, g := range before {
+		if !stay[g.Session.ID] {
 			ended = append(ended, Revocation{SessionID: g.Session.ID, Reason: c.EndAll.Reason, At: c.EndAll.At})
 		}
 	}

@@ -163,14 +163,14 @@ func deviceSessionOf(s Session, i Installation, current string) deviceSession {
 
 // devices lists the active sessions of a user with their installations, the newest first.
 func (s *Service) devices(ctx context.Context, p *module.Principal) ([]deviceSession, error) {
-	all, err := s.store.SessionsOf(ctx, p.UserID, 500)
+	all, err := s.store.ActiveSessionsOf(ctx, p.UserID, 500)
 	if err != nil {
 		return nil, err
 	}
 	now := s.now()
 	out := make([]deviceSession, 0, len(all))
 	for _, g := range all {
-		if g.Session.State != SessionActive || now.After(g.Session.RefreshExpiresAt()) {
+		if now.After(g.Session.RefreshExpiresAt()) {
 			continue
 		}
 		i, err := s.store.Installation(ctx, g.Session.InstallationID)

@@ -60,6 +60,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 	s.registerJobs(d.Queue)
 	d.People.Register(module.Participant{Name: "oauth_consents", Export: consentExport(d.DB), Erase: consentErase})
 	d.People.Register(s.profileParticipant())
+	d.People.Register(s.conflictsParticipant())
 	d.Webhooks.Declare(eventTypes...)
 	var stop context.CancelFunc
 	var running sync.WaitGroup
@@ -144,6 +145,10 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 	if err != nil {
 		return nil, nil, fmt.Errorf("identity: %w", err)
 	}
+	bounds, err := limitPolicies(d, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
 	challenges := attest.NewChallenges(d.Keys, purposeDevice)
 	device, err := attest.New(cfg.DeviceProof, attest.Options{Challenges: challenges, Fake: cfg.FakeDevices, Development: d.Development})
 	if err != nil {
@@ -158,7 +163,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		db: d.DB, people: d.People, events: hubEvents{d.Webhooks}, queue: d.Queue, bus: d.Bus,
 		device: device, challenges: challenges,
 		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, clients: all, audit: d.Audit, journal: newErasureJournal(d.DataDir),
-		limits: d.Limits, refreshLimit: refreshes,
+		limits: d.Limits, refreshLimit: refreshes, newLimit: bounds[0], attachLimit: bounds[1], identityLimit: bounds[2],
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
 	}
 	s.mail, s.templates = d.Mail, d.Templates

@@ -96,7 +96,7 @@ func (s *Service) takeNoticeOnce(ctx context.Context, n provider.Notice) (bool, 
 	entry.Target = owner.ID
 	c.Audit = []audit.Entry{entry}
 	// A notice that was held back for longer than the user needed to sign in again is void.
-	here := owner.State == UserActive || owner.State == UserLocked && n.Kind == provider.NoticeAccountDeleted
+	here := owner.State == UserActive || (owner.State == UserLocked || owner.State == UserNoLogin) && n.Kind == provider.NoticeAccountDeleted
 	if !here || n.At.Before(i.UsedAt) {
 		return s.store.Apply(ctx, c)
 	}
@@ -111,11 +111,12 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 		if err != nil {
 			return false, err
 		}
-		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now}
+		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now, Proven: i.ID}
 		if len(all) > 1 {
 			c.Unlink = &i
 			break
 		}
+		c.EndAll.Proven = "" // there is no way left by which any of them could have come
 		if n.Kind == provider.NoticeAccountDeleted {
 			// First, and the notice is remembered after it: what is cut off between
 			// the two is delivered again, and finds the erasure begun.
@@ -124,10 +125,11 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 			}
 			return s.store.Apply(ctx, Change{Use: c.Use, Audit: c.Audit})
 		}
-		// The only way in is gone: the data is kept for support, and for a renewed consent.
-		c.State = []StateChange{{UserID: owner.ID, From: UserActive, To: UserLocked, At: now}}
+		// The only way in is gone. It stays linked, so that a renewed consent opens
+		// the account again; after noLoginKeep the account is erased.
+		c.State = []StateChange{{UserID: owner.ID, From: UserActive, To: UserNoLogin, At: now}}
 	case provider.NoticeSessionsRevoked, provider.NoticeTokensRevoked, provider.NoticeAccountDisabled, provider.NoticeCredentialChange:
-		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now}
+		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now, Proven: i.ID}
 	case provider.NoticeEmailDisabled, provider.NoticeEmailEnabled:
 		p, err := s.profile(ctx, i)
 		if err != nil {

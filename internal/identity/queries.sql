@@ -154,8 +154,14 @@ FROM identity WHERE email_lookup = $1 ORDER BY id LIMIT $2;
 INSERT INTO credential_use (id, installation_id, user_id, merged_from, expires_at) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING;
 
+-- name: CredentialUseSettle
+UPDATE credential_use SET user_id = $1, merged_from = $2, expires_at = $3 WHERE id = $4 AND installation_id = $5 AND user_id = '';
+
 -- name: CredentialUse
 SELECT id, installation_id, user_id, merged_from, expires_at FROM credential_use WHERE id = $1;
+
+-- name: AccountMerged
+UPDATE app_user SET state = 'merged', merged_into = $1, state_at = $2 WHERE id = $3 AND kind = 'account' AND state = 'active';
 
 -- name: MergeInsert
 INSERT INTO user_merge (from_user, into_user, id, installation_id, state, records, conflicts, deduped, created_at, finished_at)
@@ -171,7 +177,10 @@ SELECT from_user, into_user, id, installation_id, state, records, conflicts, ded
 FROM user_merge WHERE from_user = $1;
 
 -- name: MergedHere
-SELECT from_user FROM user_merge WHERE into_user = $1 AND installation_id = $2 ORDER BY created_at DESC, id DESC LIMIT $3;
+SELECT m.from_user, m.created_at FROM user_merge m
+WHERE m.into_user = $1 AND m.created_at > $2 AND (m.installation_id = $3
+  OR EXISTS (SELECT 1 FROM session s WHERE s.user_id = m.from_user AND s.installation_id = $4))
+ORDER BY m.created_at DESC, m.id DESC LIMIT $5;
 
 -- name: MergesInto
 SELECT from_user, into_user, id, installation_id, state, records, conflicts, deduped, created_at, finished_at
@@ -288,8 +297,13 @@ INSERT INTO app_user (id, kind, state, created_at, state_at) VALUES ($1, $2, 'de
 -- name: EraseIdentities
 DELETE FROM identity WHERE user_id = $1;
 
+-- The rows stay until their time is over, without anything but whose they were:
+-- whoever comes with a token of one is told that the account is deleted.
+
 -- name: EraseSessions
-DELETE FROM session WHERE user_id = $1;
+UPDATE session SET state = 'revoked', end_reason = 'account_deleted', installation_id = '', methods = '', scope = '', formerly = '', via = '',
+  jkt = NULL, device_level = '', device_until = 0, created_at = 0, auth_time = 0, rotated_at = 0
+WHERE user_id = $1;
 
 -- name: EraseConflicts
 DELETE FROM merge_conflict WHERE user_id = $1;
@@ -376,3 +390,60 @@ SELECT COALESCE(MAX(t.at), 0) FROM (
   UNION ALL SELECT i.seen_at FROM installation i JOIN app_user u ON u.installation_id = i.id WHERE u.id = $1
   UNION ALL SELECT s.rotated_at FROM session s WHERE s.user_id = $1
 ) t;
+
+-- name: SessionsActiveOfUser
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
+       u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
+FROM session s LEFT JOIN app_user u ON u.id = s.user_id
+WHERE s.user_id = $1 AND s.state = 'active'
+ORDER BY s.id DESC LIMIT $2;
+
+-- name: SessionProofPut
+INSERT INTO session_proof (session_id, identity_id, expires_at) VALUES ($1, $2, $3)
+ON CONFLICT (session_id, identity_id) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- A session that an OAuth client got is proven by what the browser's was.
+
+-- name: SessionProofsCopy
+INSERT INTO session_proof (session_id, identity_id, expires_at)
+SELECT CAST($1 AS TEXT), p.identity_id, CAST($2 AS BIGINT) FROM session_proof p WHERE p.session_id = $3
+ON CONFLICT DO NOTHING;
+
+-- name: CleanSessionProofs
+DELETE FROM session_proof WHERE session_id IN (SELECT session_id FROM session_proof WHERE expires_at < $1 LIMIT $2);
+
+-- The sessions of a user that were proven with a way to sign in, and those of
+-- which nothing is known.
+
+-- name: RevocationsOfIdentity
+INSERT INTO session_revocation (session_id, reason, revoked_at)
+SELECT s.id, CAST($1 AS TEXT), CAST($2 AS BIGINT) FROM session s
+WHERE s.user_id = $3 AND s.id <> $4 AND s.state = 'active'
+  AND (EXISTS (SELECT 1 FROM session_proof p WHERE p.session_id = s.id AND p.identity_id = $5)
+    OR NOT EXISTS (SELECT 1 FROM session_proof p WHERE p.session_id = s.id))
+ON CONFLICT (session_id) DO UPDATE SET reason = excluded.reason, revoked_at = excluded.revoked_at;
+
+-- name: SessionsRevokeIdentity
+UPDATE session SET state = 'revoked', end_reason = $1
+WHERE user_id = $2 AND id <> $3 AND state = 'active'
+  AND (EXISTS (SELECT 1 FROM session_proof p WHERE p.session_id = session.id AND p.identity_id = $4)
+    OR NOT EXISTS (SELECT 1 FROM session_proof p WHERE p.session_id = session.id));
+
+-- name: UsersNoLogin
+SELECT id, kind, state, installation_id, created_at, merged_into, state_at FROM app_user
+WHERE state = 'locked_no_login' AND state_at < $1 ORDER BY state_at LIMIT $2;
+
+-- name: IdentityMove
+UPDATE identity SET user_id = $1, sealed = $2 WHERE id = $3 AND user_id = $4 AND sealed = $5;
+
+-- name: MergesRedirect
+UPDATE user_merge SET into_user = $1 WHERE into_user = $2;
+
+-- name: AliasesRedirect
+UPDATE app_user SET merged_into = $1 WHERE id IN (SELECT from_user FROM user_merge WHERE into_user = $2);
+
+-- name: SessionFormerly
+UPDATE session SET formerly = $1 WHERE id = $2 AND user_id = $3 AND state = 'active';
+
+-- name: ConflictMove
+UPDATE merge_conflict SET user_id = $1, sealed = $2 WHERE id = $3 AND user_id = $4;

@@ -107,6 +107,7 @@ func (w *writer) change(c Change) {
 		w.session(c.Session)
 	}
 	w.release()
+	w.proven(c)
 	if c.Identity != nil {
 		w.identity(c.Identity)
 	}
@@ -235,6 +236,15 @@ func (s *SQLStore) SessionsOf(ctx context.Context, userID string, limit int) (al
 	return all, err
 }
 
+// ActiveSessionsOf is Store.ActiveSessionsOf.
+func (s *SQLStore) ActiveSessionsOf(ctx context.Context, userID string, limit int) (all []Grant, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
+		all, err = grants(ctx, q, "SessionsActiveOfUser", userID, limit)
+		return err
+	})
+	return all, err
+}
+
 // User is Store.User.
 func (s *SQLStore) User(ctx context.Context, id string) (u User, err error) {
 	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
@@ -298,7 +308,7 @@ func (s *SQLStore) Clean(ctx context.Context, before Retention, limit int) (tota
 	}{
 		{"CleanBootstrapKeys", before.BootstrapKeys}, {"CleanProofs", before.Proofs},
 		{"CleanRevocations", before.Revocations}, {"CleanSessions", before.Sessions},
-		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired}, {"CleanBrowsers", before.Expired},
+		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired}, {"CleanBrowsers", before.Expired}, {"CleanSessionProofs", before.Expired},
 		{"CleanExportParts", before.Expired}, {"CleanExports", before.Expired},
 	} {
 		var n int64
