@@ -37,7 +37,10 @@ func (s *Service) registerJobs(q *queue.Queue) {
 	},
 		queue.Attempts(30), queue.Timeout(10*time.Minute))
 	queue.Register(q, s.sendMail, queue.Attempts(mailAttempts), queue.Timeout(2*time.Minute))
-	queue.Register(q, func(ctx context.Context, job *queue.Job[exportArgs]) error { return s.export(ctx, job.Args.ID) }, queue.Timeout(30*time.Minute))
+	queue.Register(q, func(ctx context.Context, job *queue.Job[exportArgs]) error {
+		return s.export(ctx, job.Args.ID, job.Attempt)
+	},
+		queue.Attempts(exportAttempts), queue.Timeout(30*time.Minute))
 	queue.Register(q, func(ctx context.Context, _ *queue.Job[retireArgs]) error { return s.retire(ctx, s.now()) }, queue.Timeout(time.Hour))
 	q.Periodic("identity_retire", retireEvery, func() queue.Args { return retireArgs{} })
 	q.Periodic("identity_clean", cleanEvery, func() queue.Args { return cleanArgs{} })

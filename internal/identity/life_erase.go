@@ -280,24 +280,38 @@ func (s *Service) eraseLast(ctx context.Context, e Erasure, users []string) erro
 // backup has brought them back. It runs before the node takes traffic.
 func (s *Service) replayErasures(ctx context.Context, users []string) (again int, err error) {
 	for _, user := range users {
-		u, err := s.store.User(ctx, user)
-		if err == nil && (u.State == UserDeleted || u.State == UserMerged) {
-			continue
-		}
-		if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+		begun, err := s.eraseOneAgain(ctx, user)
+		if err != nil {
 			return again, err
 		}
-		if err := s.eraseAgain(ctx, u, user); err != nil {
-			return again, err
+		if begun {
+			again++
 		}
-		again++
 	}
 	return again, nil
 }
 
+// eraseOneAgain is false when the user is gone already. Another node may replay
+// the same list, or the user be changed meanwhile: then it looks again.
+func (s *Service) eraseOneAgain(ctx context.Context, user string) (bool, error) {
+	for range maxTries {
+		u, err := s.store.User(ctx, user)
+		if err == nil && (u.State == UserDeleted || u.State == UserMerged) {
+			return false, nil
+		}
+		if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+			return false, err
+		}
+		if done, err := s.eraseAgain(ctx, u, user); err != nil || done {
+			return done, err
+		}
+	}
+	return false, fmt.Errorf("identity: %s must be erased again and is being changed by others", user)
+}
+
 // eraseAgain takes a user who was erased out of reach at once; the job does the
 // rest. A user whom the backup does not know gets a tombstone.
-func (s *Service) eraseAgain(ctx context.Context, u User, user string) error {
+func (s *Service) eraseAgain(ctx context.Context, u User, user string) (bool, error) {
 	now := s.now()
 	c := Change{Audit: []audit.Entry{{Action: "user.erase_again", Target: user, Reason: "a restored backup had brought the user back"}}}
 	if u.ID == "" {
@@ -307,8 +321,7 @@ func (s *Service) eraseAgain(ctx context.Context, u User, user string) error {
 			}
 			return s.keys.Shred(ctx, tx, user)
 		}
-		_, err := s.store.Apply(ctx, c)
-		return err
+		return s.store.Apply(ctx, c)
 	}
 	if u.State != UserDeleting {
 		c.State = []StateChange{{UserID: user, From: u.State, To: UserDeleting, At: now}}
@@ -322,8 +335,7 @@ func (s *Service) eraseAgain(ctx context.Context, u User, user string) error {
 		_, err := s.queue.Enqueue(ctx, tx, eraseArgs{User: user})
 		return err
 	}
-	_, err := s.changeWithSessions(ctx, user, c)
-	return err
+	return s.changeWithSessions(ctx, user, c)
 }
 
 // replayJournal is replayErasures for the journal of this node.

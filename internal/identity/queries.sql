@@ -211,6 +211,9 @@ DELETE FROM credential_use WHERE id IN (SELECT id FROM credential_use WHERE expi
 -- name: CleanChallenges
 DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires_at < $1 LIMIT $2);
 
+-- name: IdentityOwner
+SELECT user_id FROM identity WHERE id = $1;
+
 -- name: IdentityCount
 SELECT COUNT(*) FROM identity WHERE user_id = $1;
 
@@ -252,12 +255,16 @@ ON CONFLICT (session_id) DO UPDATE SET reason = excluded.reason, revoked_at = ex
 -- name: SessionsRevokeUser
 UPDATE session SET state = 'revoked', end_reason = $1 WHERE user_id = $2 AND id <> $3 AND state = 'active';
 
--- name: ProfilePut
-INSERT INTO user_profile (user_id, sealed, updated_at) VALUES ($1, $2, $3)
-ON CONFLICT (user_id) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at;
-
 -- name: Profile
 SELECT sealed, updated_at FROM user_profile WHERE user_id = $1;
+
+-- name: ProfileInsert
+INSERT INTO user_profile (user_id, sealed, updated_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- No two seals are the same, so that sealed tells whether the row is still as it was read.
+
+-- name: ProfileReplace
+UPDATE user_profile SET sealed = $1, updated_at = $2 WHERE user_id = $3 AND sealed = $4;
 
 -- name: ProfileDelete
 DELETE FROM user_profile WHERE user_id = $1;
@@ -323,6 +330,9 @@ INSERT INTO user_export (id, user_id, state, requested_at, expires_at, size, sha
 -- name: ExportFinish
 UPDATE user_export SET state = 'ready', finished_at = $1, size = $2, sha256 = $3, expires_at = $4 WHERE id = $5 AND state = 'working';
 
+-- name: ExportFail
+UPDATE user_export SET state = 'failed', finished_at = $1, fault = $2 WHERE id = $3 AND state = 'working';
+
 -- The row is written so that an erasure at the same time waits or fails.
 
 -- name: ExportWanted
@@ -336,10 +346,10 @@ ON CONFLICT (export_id, part) DO UPDATE SET sealed = excluded.sealed;
 SELECT sealed FROM user_export_part WHERE export_id = $1 AND part = $2;
 
 -- name: Export
-SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256 FROM user_export WHERE id = $1;
+SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256, fault FROM user_export WHERE id = $1;
 
 -- name: ExportsOfUser
-SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256 FROM user_export WHERE user_id = $1 ORDER BY id DESC LIMIT $2;
+SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256, fault FROM user_export WHERE user_id = $1 ORDER BY id DESC LIMIT $2;
 
 -- name: CleanExportParts
 DELETE FROM user_export_part WHERE export_id IN (SELECT id FROM user_export WHERE expires_at < $1 LIMIT $2);

@@ -153,7 +153,7 @@ type adminSearchBody struct {
 	Email   string `json:"email,omitempty" maxLength:"254"`
 	Issuer  string `json:"issuer,omitempty" maxLength:"255" doc:"With subject." example:"https://appleid.apple.com"`
 	Subject string `json:"subject,omitempty" maxLength:"255"`
-	ID      string `json:"id,omitempty" maxLength:"64" doc:"Of a user, an installation or a session."`
+	ID      string `json:"id,omitempty" maxLength:"64" doc:"Of a user, an installation, a session or a way to sign in."`
 }
 
 type adminFound struct {

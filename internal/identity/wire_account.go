@@ -205,12 +205,13 @@ type erasureWire struct {
 // exportWire tells how far an export is.
 type exportWire struct {
 	ID          string      `json:"id" example:"exp_01h455vb4pex5vsknk084sn02q"`
-	State       ExportState `json:"state" enum:"working,ready"`
+	State       ExportState `json:"state" enum:"working,ready,failed"`
 	RequestedAt time.Time   `json:"requested_at"`
 	FinishedAt  *time.Time  `json:"finished_at,omitempty"`
 	ExpiresAt   time.Time   `json:"expires_at"`
 	Size        int64       `json:"size,omitempty" doc:"Bytes of the archive."`
 	SHA256      string      `json:"sha256,omitempty" doc:"Of the archive, in hexadecimal digits."`
+	Fault       string      `json:"fault,omitempty" doc:"Why it failed. POST /v1/me/export begins another one."`
 	Archive     string      `json:"archive,omitempty" doc:"Path of the archive, a ZIP of JSON-lines files with a manifest, once it is ready. It needs the same user's access token."`
 }
 

@@ -12,3 +12,6 @@ CREATE INDEX session_proof_expires ON session_proof (expires_at);
 
 -- Accounts whose only way in was withdrawn, by when.
 CREATE INDEX app_user_no_login ON app_user (state_at) WHERE state = 'locked_no_login';
+
+-- Why an export failed, for its user.
+ALTER TABLE user_export ADD COLUMN fault TEXT NOT NULL DEFAULT '';
