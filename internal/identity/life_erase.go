@@ -169,6 +169,10 @@ func (s *Service) erase(ctx context.Context, user string, attempt int) error {
 	return s.eraseLast(ctx, e, users)
 }
 
+// installationIdle is after how long an installation whose user is erased will
+// not come back as itself.
+const installationIdle = 30 * 24 * time.Hour
+
 // eraseRun passes the point after which nothing can be undone.
 func (s *Service) eraseRun(ctx context.Context, e *Erasure) error {
 	return s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
@@ -252,7 +256,13 @@ func (s *Service) eraseLast(ctx context.Context, e Erasure, users []string) erro
 	c := Change{Audit: []audit.Entry{{Actor: audit.Actor{Type: audit.TypeSystem}, Action: "user.erase", Target: e.UserID, After: e.Report}}}
 	c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
 		for _, user := range users {
-			for _, query := range []string{"EraseIdentities", "EraseSessions", "EraseConflicts", "EraseCredentialUses", "EraseExportParts", "EraseExports", "ProfileDelete"} {
+			if _, err := exec(ctx, tx, "EraseDeviceProofs", user); err != nil {
+				return err
+			}
+			if _, err := exec(ctx, tx, "EraseInstallations", user, sqldb.Millis(now.Add(-installationIdle))); err != nil {
+				return err
+			}
+			for _, query := range []string{"EraseInstallationFacts", "EraseIdentities", "EraseSessions", "EraseConflicts", "EraseCredentialUses", "EraseExportParts", "EraseExports", "ProfileDelete"} {
 				if _, err := exec(ctx, tx, query, user); err != nil {
 					return err
 				}

@@ -112,7 +112,22 @@ DELETE FROM session_revocation WHERE session_id IN
   (SELECT session_id FROM session_revocation WHERE revoked_at < $1 LIMIT $2);
 
 -- name: CleanSessions
-DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2);
+DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2);
+
+-- Installations that nobody is on when the sessions go that CleanSessions removes
+-- next: browsers, grants of OAuth clients, phones that were given away.
+
+-- name: CleanInstallations
+DELETE FROM installation
+WHERE NOT EXISTS (SELECT 1 FROM session s WHERE s.installation_id = installation.id AND s.state = 'active' AND s.expires_at >= $1)
+  AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'active')
+  AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'locked')
+  AND id IN (SELECT installation_id FROM session WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2);
+
+-- name: CleanDeviceProofs
+DELETE FROM device_proof
+WHERE installation_id IN (SELECT installation_id FROM session WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2)
+  AND NOT EXISTS (SELECT 1 FROM installation i WHERE i.id = device_proof.installation_id);
 
 -- name: UserPromote
 UPDATE app_user SET kind = 'account' WHERE id = $1 AND kind = 'anonymous' AND state = 'active';
@@ -303,6 +318,37 @@ INSERT INTO app_user (id, kind, state, created_at, state_at) VALUES ($1, $2, 'de
 
 -- name: EraseIdentities
 DELETE FROM identity WHERE user_id = $1;
+
+-- What an installation has said of its device, where nobody else is on it.
+
+-- name: EraseDeviceProofs
+DELETE FROM device_proof WHERE installation_id IN (
+  SELECT u.installation_id FROM app_user u WHERE u.id = $1 AND u.installation_id IS NOT NULL
+  UNION SELECT s.installation_id FROM session s WHERE s.user_id = $1)
+AND NOT EXISTS (SELECT 1 FROM session s WHERE s.installation_id = device_proof.installation_id AND s.state = 'active' AND s.user_id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = device_proof.installation_id AND u.kind = 'anonymous' AND u.state = 'active' AND u.id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = device_proof.installation_id AND u.kind = 'anonymous' AND u.state = 'locked' AND u.id <> $1);
+
+-- name: EraseInstallationFacts
+UPDATE installation SET app_version = '', app_build = 0, platform = '', os = '', device = '', locale = '', device_level = '', device_until = 0
+WHERE id IN (
+  SELECT u.installation_id FROM app_user u WHERE u.id = $1 AND u.installation_id IS NOT NULL
+  UNION SELECT s.installation_id FROM session s WHERE s.user_id = $1)
+AND NOT EXISTS (SELECT 1 FROM session s WHERE s.installation_id = installation.id AND s.state = 'active' AND s.user_id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'active' AND u.id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'locked' AND u.id <> $1);
+
+-- A browser and a client's grant never come back, and who was not seen for long
+-- will not; a phone keeps its credential.
+
+-- name: EraseInstallations
+DELETE FROM installation WHERE id IN (
+  SELECT u.installation_id FROM app_user u WHERE u.id = $1 AND u.installation_id IS NOT NULL
+  UNION SELECT s.installation_id FROM session s WHERE s.user_id = $1)
+AND NOT EXISTS (SELECT 1 FROM session s WHERE s.installation_id = installation.id AND s.state = 'active' AND s.user_id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'active' AND u.id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'locked' AND u.id <> $1)
+AND (platform IN ('browser', 'oauth') OR seen_at < $2);
 
 -- The rows stay until their time is over, without anything but whose they were:
 -- whoever comes with a token of one is told that the account is deleted.

@@ -307,7 +307,8 @@ func (s *SQLStore) Clean(ctx context.Context, before Retention, limit int) (tota
 		than  time.Time
 	}{
 		{"CleanBootstrapKeys", before.BootstrapKeys}, {"CleanProofs", before.Proofs},
-		{"CleanRevocations", before.Revocations}, {"CleanSessions", before.Sessions},
+		{"CleanRevocations", before.Revocations},
+		{"CleanInstallations", before.Sessions}, {"CleanDeviceProofs", before.Sessions}, {"CleanSessions", before.Sessions},
 		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired}, {"CleanBrowsers", before.Expired}, {"CleanSessionProofs", before.Expired},
 		{"CleanExportParts", before.Expired}, {"CleanExports", before.Expired},
 	} {

@@ -94,6 +94,7 @@ type meBody struct {
 	ID           string           `json:"id" example:"usr_01h455vb4pex5vsknk084sn02q"`
 	Kind         UserKind         `json:"kind" enum:"anonymous,account"`
 	CreatedAt    time.Time        `json:"created_at"`
+	ExpiresAt    *time.Time       `json:"expires_at,omitempty" doc:"Of an anonymous user: when it is erased unless it is seen before, to within a day."`
 	Installation installationWire `json:"installation"`
 	Session      sessionWire      `json:"session"`
 	Profile      profileWire      `json:"profile"`
