@@ -309,6 +309,9 @@ func (s *Service) plan(ctx context.Context, a *attempt) error {
 	if a.change.Identity != nil {
 		with = a.change.Identity.ID
 	}
+	if len(a.change.Audit) == 0 { // who was signed in has shown again who they are
+		a.change.Audit = append(a.change.Audit, userEntry(ctx, a.out.User.ID, "session.renew", a.out.Session.ID, a.proven.Provider, nil))
+	}
 	a.change.ProvenWith = &SessionProof{SessionID: a.out.Session.ID, IdentityID: with, ExpiresAt: a.out.Session.ExpiresAt}
 	a.spend(a.out.User.ID)
 	if a.change.Use != nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"landline/internal/audit"
 	"landline/internal/problem"
 	"landline/internal/secret"
 	"landline/internal/sqldb"
@@ -126,6 +127,7 @@ func (s *Service) hold(ctx context.Context, a *attempt, refusal error) error {
 	_, err = s.store.Apply(ctx, Change{
 		Use:  &CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, ExpiresAt: a.proven.UseUntil},
 		Take: a.proven.Take, Challenges: []Challenge{waits},
+		Audit: []audit.Entry{userEntry(ctx, a.p.UserID, "sign_in.refuse", cmp.Or(a.owner.ID, a.p.UserID), string(problem.From(refusal).Code), nil)},
 	})
 	if err != nil {
 		return err
