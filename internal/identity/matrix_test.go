@@ -426,6 +426,45 @@ func TestTooManyOfEitherCanBeMadeRoomFor(t *testing.T) { // L30
 	})
 }
 
+// Whoever had the session's refresh token before the user signed in has nothing
+// of it once the app uses the new one; an app that never got the new one goes on.
+func TestASignInGivesANewRefreshToken(t *testing.T) { // ASVS 5.0 7.2.4
+	withNotes(t, func(t *testing.T, f *fixture, n *notes) {
+		first := f.phone("0")
+		first.signIn("alice", "first")
+		for i, data := range []bool{false, true} { // a promotion, and a merge
+			who := fmt.Sprint("somebody", i)
+			if data {
+				who = "alice"
+			}
+			p := f.phone(fmt.Sprint("p", i))
+			if data {
+				n.add(t, p.user, "op")
+			}
+			before, session := p.refresh, p.session
+			if p.signIn(who, fmt.Sprint("n", i)); p.status != 200 || p.refresh == before || p.session != session {
+				t.Fatalf("%d %s", p.status, p.last.Raw)
+			}
+			f.clock.Advance(time.Hour)
+			lost := f.token(before)
+			if lost.Status != 200 || lost.Header.Get("Refresh-Replay") != "lost-response" {
+				t.Fatalf("the answer was lost: %d %s", lost.Status, lost.Raw)
+			}
+			p.access, p.refresh = lost.str("access_token"), lost.str("refresh_token")
+			if p.signIn(who, fmt.Sprint("m", i)); p.status != 200 { // proven again, while the line recovers
+				t.Fatalf("%d %s", p.status, p.last.Raw)
+			}
+			if a := f.token(p.refresh); a.Status != 200 {
+				t.Fatalf("the new token: %d %s", a.Status, a.Raw)
+			}
+			f.clock.Advance(time.Minute)
+			if a := f.token(before); a.Status != 400 || a.str("reason") != "refresh_token_reused" {
+				t.Errorf("the old token: %d %s", a.Status, a.Raw)
+			}
+		}
+	})
+}
+
 // The same proof is good for the decision that it was answered with.
 func TestADeletionIsUndoneWithTheSameProof(t *testing.T) { // L21, B-17
 	withCredentials(t, func(t *testing.T, f *fixture, idp *providertest.Issuer, box *outbox) {

@@ -43,34 +43,34 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 ON CONFLICT DO NOTHING;
 
 -- name: SessionByID
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via, s.accepted_from,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.id = $1;
 
 -- name: SessionsActive
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via, s.accepted_from,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.installation_id = $1 AND s.state = 'active'
 ORDER BY s.id;
 
 -- name: SessionsOfUser
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via, s.accepted_from,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.user_id = $1
 ORDER BY s.id DESC LIMIT $2;
 
 -- name: SessionAdvance
-UPDATE session SET current = $1, previous = $2, recoveries = $3, rotated_at = $4, idle_expires_at = $5
-WHERE id = $6 AND current = $7 AND state = 'active';
+UPDATE session SET current = $1, previous = $2, accepted_from = $3, recoveries = $4, rotated_at = $5, idle_expires_at = $6
+WHERE id = $7 AND current = $8 AND state = 'active';
 
 -- A session goes on as another user (a merge) or with a newer proof of the same one.
 
 -- name: SessionReassign
-UPDATE session SET user_id = $1, formerly = $2, auth_time = $3, methods = $4
-WHERE id = $5 AND user_id = $6 AND state = 'active';
+UPDATE session SET user_id = $1, formerly = $2, auth_time = $3, methods = $4, current = $5, previous = $6, accepted_from = $7, rotated_at = $8, idle_expires_at = $9
+WHERE id = $10 AND user_id = $11 AND current = $12 AND state = 'active';
 
 -- An alarm or an expiry was decided for this number; when the session has moved
 -- on since, it must be decided again.
@@ -448,7 +448,7 @@ SELECT COALESCE(MAX(t.at), 0) FROM (
 ) t;
 
 -- name: SessionsActiveOfUser
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via, s.accepted_from,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.user_id = $1 AND s.state = 'active'

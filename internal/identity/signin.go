@@ -286,8 +286,8 @@ func (s *Service) plan(ctx context.Context, a *attempt) error {
 		err = s.planMerge(ctx, a)
 	case MoveAgain:
 		a.out.User = a.owner
-		a.out.Session = proofOf(a.current.Session, a)
-		a.change.Reassign = &Reassign{Before: a.current.User.ID, After: a.out.Session}
+		a.out.Session = s.proofOf(a.current.Session, a)
+		a.change.Reassign = &Reassign{Before: a.current.User.ID, Current: a.current.Session.Current, After: a.out.Session}
 	default:
 		err = s.planBeside(ctx, a)
 	}
@@ -333,8 +333,9 @@ func (a *attempt) spend(user string) {
 	}
 }
 
-// proofOf is session with the proof that was given now.
-func proofOf(session Session, a *attempt) Session {
+// proofOf is session with the proof that was given now, and its next refresh token.
+func (s *Service) proofOf(session Session, a *attempt) Session {
+	session = renewed(session, a.now, s.config.policy())
 	session.AuthTime, session.Methods = a.now, a.proven.Methods
 	return session
 }
@@ -344,8 +345,8 @@ func (s *Service) planPromote(ctx context.Context, a *attempt) error {
 	u := a.current.User
 	a.change.Promote = u.ID
 	u.Kind = Account
-	a.out.User, a.out.Session = u, proofOf(a.current.Session, a)
-	a.change.Reassign = &Reassign{Before: u.ID, After: a.out.Session}
+	a.out.User, a.out.Session = u, s.proofOf(a.current.Session, a)
+	a.change.Reassign = &Reassign{Before: u.ID, Current: a.current.Session.Current, After: a.out.Session}
 	a.change.Audit = append(a.change.Audit, userEntry(ctx, u.ID, "user.promote", u.ID, a.proven.Provider, nil))
 	s.within(a, func(ctx context.Context, tx *sqldb.Tx) error {
 		return s.events.Emit(ctx, tx, EventPromoted, u.ID, promotedEvent{User: u.ID, Installation: a.p.InstallationID})
@@ -367,18 +368,18 @@ func (s *Service) planMerge(ctx context.Context, a *attempt) error {
 		// The account is signed in here already: one of the two lines of tokens must end.
 		a.change.End = append(a.change.End, Ending{SessionID: a.current.Session.ID, Reason: ReasonUserMerged, At: a.now})
 		a.after = append(a.after, Revocation{SessionID: a.current.Session.ID, Reason: ReasonUserMerged, At: a.now})
-		a.out.Session = proofOf(there, a)
+		a.out.Session = s.proofOf(there, a)
 		a.out.Session.Formerly = withFormer(there.Formerly, from.ID, a.now)
-		a.change.Reassign = &Reassign{Before: a.owner.ID, After: a.out.Session}
+		a.change.Reassign = &Reassign{Before: a.owner.ID, Current: there.Current, After: a.out.Session}
 	} else {
-		a.out.Session = proofOf(a.current.Session, a)
+		a.out.Session = s.proofOf(a.current.Session, a)
 		a.out.Session.UserID = a.owner.ID
 		formerly, err := s.formerlyHere(ctx, a.owner.ID, a.p.InstallationID)
 		if err != nil {
 			return err
 		}
 		a.out.Session.Formerly = withFormer(formerly, from.ID, a.now)
-		a.change.Reassign = &Reassign{Before: from.ID, After: a.out.Session}
+		a.change.Reassign = &Reassign{Before: from.ID, Current: a.current.Session.Current, After: a.out.Session}
 	}
 	a.change.Audit = append(a.change.Audit, userEntry(ctx, a.owner.ID, "user.merge", from.ID, a.proven.Provider, map[string]string{"into": a.owner.ID, "merge": m.ID}))
 	s.within(a, func(ctx context.Context, tx *sqldb.Tx) error { return s.beginMerge(ctx, tx, *m) })
@@ -398,8 +399,8 @@ func (s *Service) planBeside(ctx context.Context, a *attempt) error {
 	}
 	a.out.User = u
 	if there := sessionOf(a.line, u.ID); there.ID != "" {
-		a.out.Session = proofOf(there, a)
-		a.change.Reassign = &Reassign{Before: u.ID, After: a.out.Session}
+		a.out.Session = s.proofOf(there, a)
+		a.change.Reassign = &Reassign{Before: u.ID, Current: there.Current, After: a.out.Session}
 		return nil
 	}
 	if err := s.accountsLeft(ctx, a); err != nil {

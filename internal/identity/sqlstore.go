@@ -101,7 +101,8 @@ func (w *writer) change(c Change) {
 		w.one("UserInsert", u.ID, string(u.Kind), string(u.State), orNull(u.InstallationID), sqldb.Millis(u.CreatedAt))
 	}
 	if r := c.Reassign; r != nil {
-		w.one("SessionReassign", r.After.UserID, r.After.Formerly, sqldb.Millis(r.After.AuthTime), r.After.Methods, r.After.ID, r.Before)
+		w.one("SessionReassign", r.After.UserID, r.After.Formerly, sqldb.Millis(r.After.AuthTime), r.After.Methods,
+			r.After.Current, r.After.Previous, r.After.AcceptedFrom, sqldb.Millis(r.After.RotatedAt), sqldb.Millis(r.After.IdleExpiresAt), r.After.ID, r.Before, r.Current)
 	}
 	if c.Session != nil {
 		w.session(c.Session)
@@ -178,7 +179,7 @@ func (w *writer) session(s *Session) {
 func (w *writer) update(u *Update) {
 	a := u.After
 	if a.State == SessionActive {
-		w.one("SessionAdvance", a.Current, a.Previous, a.Recoveries, sqldb.Millis(a.RotatedAt), sqldb.Millis(a.IdleExpiresAt), a.ID, u.Before.Current)
+		w.one("SessionAdvance", a.Current, a.Previous, a.AcceptedFrom, a.Recoveries, sqldb.Millis(a.RotatedAt), sqldb.Millis(a.IdleExpiresAt), a.ID, u.Before.Current)
 		return
 	}
 	w.one("SessionEnd", string(a.State), string(a.EndReason), a.ID, u.Before.Current)

@@ -150,10 +150,12 @@ type SessionProof struct {
 	ExpiresAt             time.Time // absolute end of the session
 }
 
-// Reassign makes a session go on as After.UserID, with its AuthTime, Methods and Formerly.
+// Reassign makes a session go on as After.UserID, with its AuthTime, Methods,
+// Formerly and numbers.
 type Reassign struct {
-	Before string // user id
-	After  Session
+	Before  string // user id
+	Current int64  // number before
+	After   Session
 }
 
 // StateChange moves a user from one state to another.

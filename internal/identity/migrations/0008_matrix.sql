@@ -15,3 +15,7 @@ CREATE INDEX app_user_no_login ON app_user (state_at) WHERE state = 'locked_no_l
 
 -- Why an export failed, for its user.
 ALTER TABLE user_export ADD COLUMN fault TEXT NOT NULL DEFAULT '';
+
+-- A sign-in gives the session's next refresh token. Until that is used, those
+-- that the app may have stored instead are good: from this number to previous. 0 = previous alone.
+ALTER TABLE session ADD COLUMN accepted_from BIGINT NOT NULL DEFAULT 0;
