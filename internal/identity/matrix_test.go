@@ -336,6 +336,9 @@ func TestOnlySessionsOfAWithdrawnIdentityEnd(t *testing.T) { // L22
 		if list := q.me().Body["identities"].([]any); len(list) != 1 {
 			t.Errorf("%v", list)
 		}
+		if !slices.Contains(f.events.list(), "user.notice "+q.user) {
+			t.Errorf("events %q", f.events.list())
+		}
 		// The last one: the account waits for its user, with its data.
 		f.send(http.MethodPatch, "/v1/me", map[string]any{"name": "Ada"}, q.bearer()...)
 		revoke("j2", "https://other", "other-way")

@@ -103,6 +103,13 @@ func (s *Service) takeNoticeOnce(ctx context.Context, n provider.Notice) (bool, 
 	return s.actOnNotice(ctx, n, c, i, owner)
 }
 
+// noticed tells the team's services what a provider told, with what it does.
+func (s *Service) noticed(n provider.Notice, i Identity, user string, after UserState) func(context.Context, *sqldb.Tx) error {
+	return func(ctx context.Context, tx *sqldb.Tx) error {
+		return s.events.Emit(ctx, tx, EventNotice, user, noticeEvent{User: user, Provider: i.Provider, Kind: string(n.Kind), State: after})
+	}
+}
+
 func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, i Identity, owner User) (bool, error) {
 	now := s.now()
 	switch n.Kind {
@@ -123,7 +130,7 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 			if _, err := s.requestErasure(ctx, owner.ID, "the account at the provider was deleted"); err != nil {
 				return false, err
 			}
-			return s.store.Apply(ctx, Change{Use: c.Use, Audit: c.Audit})
+			return s.store.Apply(ctx, Change{Use: c.Use, Audit: c.Audit, Within: s.noticed(n, i, owner.ID, UserDeleting)})
 		}
 		// The only way in is gone. It stays linked, so that a renewed consent opens
 		// the account again; after noLoginKeep the account is erased.
@@ -142,6 +149,11 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 		}
 		c.Used, c.UsedFrom = &i, before
 	}
+	after := owner.State
+	if len(c.State) > 0 {
+		after = c.State[0].To
+	}
+	c.Within = s.noticed(n, i, owner.ID, after)
 	if c.EndAll == nil {
 		return s.store.Apply(ctx, c)
 	}

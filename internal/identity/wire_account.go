@@ -150,6 +150,13 @@ type mergedEvent struct {
 	Installation string `json:"installation_id"`
 }
 
+type noticeEvent struct {
+	User     string    `json:"user_id"`
+	Provider string    `json:"provider"`
+	Kind     string    `json:"kind"`
+	State    UserState `json:"state"`
+}
+
 type deletedEvent struct {
 	User    string   `json:"user_id"`
 	Aliases []string `json:"aliases,omitempty"` // users who had become part of it
