@@ -262,7 +262,7 @@ func (s *Service) eraseLast(ctx context.Context, e Erasure, users []string) erro
 			if _, err := exec(ctx, tx, "EraseInstallations", user, sqldb.Millis(now.Add(-installationIdle))); err != nil {
 				return err
 			}
-			for _, query := range []string{"EraseInstallationFacts", "EraseIdentities", "EraseSessions", "EraseConflicts", "EraseCredentialUses", "EraseExportParts", "EraseExports", "ProfileDelete"} {
+			for _, query := range []string{"EraseInstallationFacts", "EraseSessionProofs", "EraseIdentities", "EraseSessions", "EraseConflicts", "EraseCredentialUses", "EraseExportParts", "EraseExports", "ProfileDelete"} {
 				if _, err := exec(ctx, tx, query, user); err != nil {
 					return err
 				}

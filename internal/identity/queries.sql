@@ -350,6 +350,9 @@ AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.
 AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'locked' AND u.id <> $1)
 AND (platform IN ('browser', 'oauth') OR seen_at < $2);
 
+-- name: EraseSessionProofs
+DELETE FROM session_proof WHERE session_id IN (SELECT id FROM session WHERE user_id = $1);
+
 -- The rows stay until their time is over, without anything but whose they were:
 -- whoever comes with a token of one is told that the account is deleted.
 
