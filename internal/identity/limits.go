@@ -18,14 +18,26 @@ const (
 	developmentBootstrap = 1000
 )
 
+func bootstrapLimit(d module.Deps, cfg Config) int {
+	switch {
+	case cfg.Limits.Bootstrap > 0:
+		return cfg.Limits.Bootstrap
+	case d.Development:
+		return developmentBootstrap
+	}
+	return defaultBootstrap
+}
+
+// registrations is the limit of the feature: of all calls from one address,
+// repeats and re-attachments too, so that it leaves room for what counts.
+func registrations(d module.Deps, cfg Config) limit.Rate {
+	n := bootstrapLimit(d, cfg)
+	return limit.Rate{Limit: max(newInstallations.Limit, 4*n), Window: newInstallations.Window, Burst: max(newInstallations.Burst, 4*n)}
+}
+
 // limitPolicies are those of new installations, of re-attachments and of identities (B-18).
 func limitPolicies(d module.Deps, cfg Config) (all [3]*limit.Policy, err error) {
-	n := cfg.Limits.Bootstrap
-	if n == 0 {
-		if n = defaultBootstrap; d.Development {
-			n = developmentBootstrap
-		}
-	}
+	n := bootstrapLimit(d, cfg)
 	for i, one := range []struct {
 		name string
 		rate limit.Rate

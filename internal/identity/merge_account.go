@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -147,6 +148,9 @@ func (s *Service) planAccountMerge(ctx context.Context, a *attempt, m UserMerge)
 		p, err := s.profile(ctx, i)
 		if err != nil {
 			return Change{}, err
+		}
+		if against := a.proven.Against; i.ID == a.identity.ID && against != nil && !bytes.Equal(against, p.Secret) {
+			return Change{}, problem.New(problem.CredentialInvalid, "the credential was changed since it was verified; use the new one")
 		}
 		if profiles[n], err = json.Marshal(p); err != nil { // #nosec G117 -- sealed in the next step
 			return Change{}, err

@@ -17,9 +17,9 @@ import (
 	"landline/internal/sqldb"
 )
 
-// newInstallations bounds how fast one address makes users and fills the
-// database. Behind one address may be a company, or all customers of a mobile
-// carrier in a town, so that a launch day fits into the burst.
+// newInstallations bounds how often one address calls, at least; how many new
+// installations it makes is LimitsConfig.Bootstrap. Behind one address may be a
+// company, or all customers of a mobile carrier in a town.
 var newInstallations = limit.Rate{Limit: 120, Window: time.Hour, Burst: 300}
 
 // hostedPages bounds what one address can make the hosted pages store: an
@@ -68,7 +68,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 		Authenticator: auth,
 		Features: []module.Feature{
 			{Name: "installations", Owner: "landline", Priority: module.Critical, Routes: s.installationRoutes,
-				Limits: []module.Limit{{Key: "address", Rate: newInstallations}}},
+				Limits: []module.Limit{{Key: "address", Rate: registrations(d, cfg)}}},
 			{Name: "device-proof", Owner: "landline", Priority: module.Critical, Routes: s.deviceRoutes,
 				Limits: []module.Limit{{Key: "installation", Rate: deviceProofs}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
