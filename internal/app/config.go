@@ -58,6 +58,7 @@ type ListenSettings struct {
 // DatabaseSettings say where everything durable is kept.
 type DatabaseSettings struct {
 	URL            config.Secret   `yaml:"url" doc:"Empty: SQLite in data_dir, for one node. postgres://… (PostgreSQL 15 or later): for many nodes. It holds a password, so it comes from the environment or a file." example:"${DATABASE_URL}"`
+	Migrate        bool            `yaml:"migrate" doc:"Bring the schema up to date at start. false: refuse to start with one that is not, for a role that may change rows alone; see docs/operations/database-roles.md."`
 	MaxConnections int             `yaml:"max_connections" min:"2" max:"1000" doc:"Connections of one node to PostgreSQL; not used by SQLite."`
 	WriteQueue     int             `yaml:"write_queue" min:"1" max:"1000000" doc:"Writes that may wait for their turn; more are answered 503 storage_unavailable."`
 	WriteTimeout   config.Duration `yaml:"write_timeout" doc:"Longest time that one write may take."`
@@ -103,7 +104,7 @@ func defaults() *Settings {
 		App:      AppSettings{ID: "com.example.app", Name: "Example"},
 		Listen:   ListenSettings{Public: "127.0.0.1:8080", Admin: "127.0.0.1:8081"},
 		DataDir:  "./landline-data",
-		Database: DatabaseSettings{MaxConnections: 16, WriteQueue: 1024, WriteTimeout: config.Duration(10 * time.Second)},
+		Database: DatabaseSettings{Migrate: true, MaxConnections: 16, WriteQueue: 1024, WriteTimeout: config.Duration(10 * time.Second)},
 		Redis:    RedisSettings{Prefix: "landline:", LimitTimeout: config.Duration(limit.DefaultWithin)},
 		Log:      LogSettings{Level: "info", Format: "json", ClientIP: string(gateway.ClientIPTruncated)},
 		Tracing:  TracingSettings{SampleRatio: 0.05},

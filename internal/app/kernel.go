@@ -70,7 +70,12 @@ func openKernel(ctx context.Context, s *Settings, version string, log *slog.Logg
 	if err = k.openStorage(ctx, s); err != nil {
 		return k, err
 	}
-	if err = k.migrate(ctx, capabilities); err != nil {
+	if s.Database.Migrate {
+		err = k.migrate(ctx, capabilities)
+	} else {
+		err = k.migrated(ctx, capabilities)
+	}
+	if err != nil {
 		return k, err
 	}
 	if k.ring, err = secret.Open(ctx, k.db, secret.Options{
@@ -164,11 +169,41 @@ func (k *kernel) migrate(ctx context.Context, capabilities []module.Capability) 
 	case err != nil:
 		return withExit(ExitUnavailable, fmt.Errorf("migrate the database: %w", err))
 	}
-	if k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry, Lanes: map[string]int{webhook.Lane: webhook.LaneWorkers}}); err != nil {
+	if err := k.openQueue(); err != nil {
 		return err
 	}
 	if err := k.queue.Migrate(ctx); err != nil {
 		return withExit(ExitUnavailable, fmt.Errorf("migrate the queue: %w", err))
+	}
+	return nil
+}
+
+func (k *kernel) openQueue() (err error) {
+	k.queue, err = queue.New(k.db, queue.Options{Log: k.log, Metrics: k.registry, Lanes: map[string]int{webhook.Lane: webhook.LaneWorkers}})
+	return err
+}
+
+// migrated refuses a schema that is not up to date, and changes nothing.
+func (k *kernel) migrated(ctx context.Context, capabilities []module.Capability) error {
+	pending, err := k.db.Pending(ctx, migrations(capabilities)...)
+	var newer *sqldb.NewerError
+	switch {
+	case errors.As(err, &newer):
+		return withExit(ExitConfig, err)
+	case err != nil:
+		return withExit(ExitUnavailable, fmt.Errorf("look at the database's migrations: %w", err))
+	}
+	if err := k.openQueue(); err != nil {
+		return err
+	}
+	ready := pending > 0
+	if !ready {
+		if ready, err = k.queue.Migrated(ctx); err != nil {
+			return withExit(ExitUnavailable, fmt.Errorf("look at the queue's migrations: %w", err))
+		}
+	}
+	if pending > 0 || !ready {
+		return withExit(ExitConfig, fmt.Errorf("the database lacks migrations (%d, and perhaps the queue's) and database.migrate is false: run `landline db migrate` as the role that owns the tables, then deploy/postgres/roles.sql", pending))
 	}
 	return nil
 }

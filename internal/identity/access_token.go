@@ -163,7 +163,7 @@ func (a accessTokens) issue(s Session, u User, scope string, now time.Time, to g
 	if to.actor != "" {
 		p = append(append(append(p, `,"act":{"sub":`...), jsonString(to.actor)...), '}')
 	}
-	p = appendFormerly(p, s.Formerly)
+	p = appendFormerly(p, formerNow(s.Formerly, now))
 	if level := s.Device.at(now); level != "" {
 		p = append(append(p, `,"att":`...), jsonString(string(level))...)
 	}

@@ -1,10 +1,6 @@
 package identity
 
-import (
-	"slices"
-	"strings"
-	"time"
-)
+import "time"
 
 // Identity is a way to prove an account. Issuer and subject together are its
 // name; an e-mail address is data and never decides who somebody is.
@@ -43,6 +39,11 @@ type Proven struct {
 	UseUntil      time.Time // until when UseID must be remembered
 	Against       []byte    // the stored secret that it was verified with: when another one is stored by now, it proves nothing
 	Repeat        bool      // UseID was spent before and nothing was verified now: good for the answer of then, and for nothing else
+	NewPassword   bool      // Profile.Secret is a password that the user sets now
+
+	Take   *Challenge `json:"-"` // what it answered: it is removed with the sign-in
+	Settle bool       `json:"-"` // UseID is spent by nobody yet, and the credential was verified again
+	held   *Challenge // it was refused with a question before: UseID is spent, and what waited goes with the sign-in
 }
 
 // CredentialUse is a credential that was spent.
@@ -52,6 +53,8 @@ type CredentialUse struct {
 	UserID         string
 	MergedFrom     string
 	ExpiresAt      time.Time
+
+	Held bool // it was spent before, by nobody yet: UserID is who got it now; not stored
 }
 
 // UserMerge is one user's becoming part of another. It is an alias for ever.
@@ -65,6 +68,8 @@ type UserMerge struct {
 	Deduped        int64
 	CreatedAt      time.Time
 	FinishedAt     time.Time
+
+	Account bool // From is an account; not stored
 }
 
 // MergeState says whether all rows have moved.
@@ -137,17 +142,6 @@ func DecideSignIn(f SignInFacts) Move {
 		return MoveCreate
 	}
 	return MovePromote
-}
-
-// maxFormerly bounds the users that a session remembers to have been. An
-// installation's user is merged each time somebody signs in after a sign-out.
-const maxFormerly = 5
-
-// withFormer puts user in front of the space separated list.
-func withFormer(list, user string) string {
-	all := slices.DeleteFunc(strings.Fields(list), func(s string) bool { return s == user })
-	all = append([]string{user}, all...)
-	return strings.Join(all[:min(len(all), maxFormerly)], " ")
 }
 
 // Prefixes of ids that this capability alone makes.

@@ -123,12 +123,17 @@ func (s *Service) findByID(ctx context.Context, text string) (users []string, er
 	prefix, _, _ := strings.Cut(text, "_")
 	switch {
 	case id.Check(prefix, text) != nil:
-		err = invalid("id", "is not the id of a user, an installation or a session")
+		err = invalid("id", "is not the id of a user, an installation, a session or a way to sign in")
 	case prefix == id.User:
 		var u User
 		if u, err = s.store.User(ctx, text); err == nil {
 			users = []string{u.ID}
 		}
+	case prefix == prefixIdentity:
+		users, err = list(ctx, s.db, "IdentityOwner", func(r row) (user string, err error) {
+			err = r.Scan(&user)
+			return user, err
+		}, text)
 	case prefix == id.Session:
 		var g Grant
 		if g, err = s.store.Session(ctx, text); err == nil {
@@ -145,7 +150,7 @@ func (s *Service) findByID(ctx context.Context, text string) (users []string, er
 			}
 		}
 	default:
-		err = invalid("id", "is not the id of a user, an installation or a session")
+		err = invalid("id", "is not the id of a user, an installation, a session or a way to sign in")
 	}
 	if errors.Is(err, sqldb.ErrNotFound) {
 		return nil, nil
@@ -221,6 +226,9 @@ func (s *Service) changeState(ctx context.Context, in *adminReasonInput, from Us
 	u, err := s.store.User(ctx, in.ID)
 	if err != nil {
 		return nil, adminError(err)
+	}
+	if from == UserLocked && u.State == UserNoLogin { // an operator lets somebody in again whom the provider had shut out
+		c.State[0].From = u.State
 	}
 	done := false
 	if c.EndAll != nil {

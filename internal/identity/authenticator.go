@@ -115,7 +115,7 @@ func (a *authenticator) authenticate(r *http.Request, values []string) (*module.
 			AuthTime: time.Unix(c.AuthTime, 0).UTC(), Methods: c.Methods, ACR: c.ACR, Scopes: limitedTo(c.Scope), ExpiresAt: time.Unix(c.Expires, 0).UTC(), Formerly: c.Formerly, Device: c.Device,
 		}}
 	}
-	if err := a.denied(&v.principal); err != nil {
+	if err := a.denied(&v.principal, r.Method); err != nil {
 		return nil, err
 	}
 	if expired(v.expires, now) {
@@ -146,7 +146,8 @@ func limitedTo(scope string) []string {
 }
 
 // denied is the refusal of a token that verifies although its session or user is no more.
-func (a *authenticator) denied(p *module.Principal) error {
+// A write of a user who was deleted is gone for good, and says so (L21).
+func (a *authenticator) denied(p *module.Principal, method string) error {
 	if a.deny.why(p.UserID) != "" { // merged: the session goes on as the account, and a refresh gives its token
 		a.metrics.expired.Inc()
 		return problem.New(problem.TokenExpired, "the user of this token has become part of an account; refresh, and the session goes on as the account").With("recoverable", recoverRefresh)
@@ -156,6 +157,9 @@ func (a *authenticator) denied(p *module.Principal) error {
 		return nil
 	case ReasonAccountDeleted:
 		a.metrics.revoked.Inc()
+		if method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions {
+			return problem.New(problem.AccountGone, "").With("recoverable", recoverInstallation)
+		}
 		return problem.New(problem.AccountDeleted, "").With("recoverable", recoverInstallation)
 	}
 	a.metrics.revoked.Inc()

@@ -35,7 +35,14 @@ type Config struct {
 	Anonymous           AnonymousConfig         `yaml:"anonymous" doc:"How long anonymous users are kept."`
 	BotCost             BotCostConfig           `yaml:"bot_cost" doc:"What a new installation costs a script."`
 	Accounts            AccountsConfig          `yaml:"accounts" doc:"Accounts on one installation."`
+	Limits              LimitsConfig            `yaml:"limits" doc:"How often one address or person may begin something. The limits hold on each node also while Redis does not answer."`
 	VerifiedTokens      int                     `yaml:"verified_tokens" doc:"How many verified access tokens a node remembers, so that their signatures are checked once, 1000 to 10000000; about 600 bytes each."`
+}
+
+// LimitsConfig bounds what one address or person can begin.
+type LimitsConfig struct {
+	Bootstrap int `yaml:"bootstrap" doc:"New installations of one address per hour, and as many at once; and how often one installation may re-attach from one address. 0 to 1000000; 0 = 30, and 1000 with profile: development. Repeats of a first launch do not count. An address may be a mobile carrier's: raise it before a launch."`
+	Identity  int `yaml:"identity" doc:"Sign-ins of one provider identity, address or passkey per hour, half of them at once, 10 to 1000000. Only credentials that were verified count, so that nobody can use up another person's."`
 }
 
 // RefreshConfig bounds sessions.
@@ -49,6 +56,7 @@ type RefreshConfig struct {
 // MergeConfig says when and how users are merged.
 type MergeConfig struct {
 	Always   bool                          `yaml:"always" doc:"Merge even when nothing is known of the anonymous user's data. Otherwise a user without rows here, with no webhook endpoint that wants user.merged, stays the installation's anonymous user for after a sign-out."`
+	Accounts bool                          `yaml:"accounts" doc:"Let a user make another account of theirs part of the one that is signed in: POST /v1/auth/link with conflict_token and confirm, after both were proven within five minutes."`
 	Policies map[string]module.MergePolicy `yaml:"policies" doc:"Policy of a collection when both users have a record that cannot be twice: account_wins, newest, union, sum_ops or rename, as far as the collection can. What loses is kept as a merge conflict."`
 }
 
@@ -115,6 +123,7 @@ func defaultConfig() Config {
 		Clients:            map[string]ClientConfig{},
 		Scopes:             map[string]ScopeConfig{},
 		AuditInstallations: true,
+		Limits:             LimitsConfig{Identity: 120},
 		VerifiedTokens:     100_000,
 	}
 }
@@ -150,6 +159,12 @@ func (c *Config) Check(v *config.Validator) {
 	within(v.At("bootstrap_key_keep"), c.BootstrapKeyKeep, time.Hour, 30*day)
 	if c.Refresh.Limit < 5 || c.Refresh.Limit > 100_000 {
 		v.At("refresh", "limit").Fault("the default suits most", "must be 5 to 100000, is %d", c.Refresh.Limit)
+	}
+	if c.Limits.Bootstrap < 0 || c.Limits.Bootstrap > 1_000_000 {
+		v.At("limits", "bootstrap").Fault("0 is 30, as suits most", "must be 0 to 1000000, is %d", c.Limits.Bootstrap)
+	}
+	if c.Limits.Identity < 10 || c.Limits.Identity > 1_000_000 {
+		v.At("limits", "identity").Fault("the default suits most", "must be 10 to 1000000, is %d", c.Limits.Identity)
 	}
 	if c.Refresh.Absolute < c.Refresh.Idle {
 		v.At("refresh", "absolute").Fault("make it at least refresh.idle", "is %s, shorter than refresh.idle, %s", c.Refresh.Absolute, c.Refresh.Idle)

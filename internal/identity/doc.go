@@ -19,8 +19,11 @@
 //     second, with or without Redis.
 //   - One sign-in with one credential promotes, merges or adds, by the matrix of
 //     DecideSignIn, in one transaction. It may be repeated; nothing is lost,
-//     doubled or given to another user. Accounts are never merged, and an e-mail
-//     address alone links nothing.
+//     doubled or given to another user. An e-mail address alone links nothing.
+//     Accounts become one on proof of both and the user's word alone, where the
+//     configuration allows it, and no capability objects.
+//   - A refusal that is a question to the user leaves the credential good for the
+//     answer, on the installation that showed it.
 //   - A user can see and end their sessions, take a copy of everything, and leave;
 //     a restored backup brings nobody back.
 //   - Nothing in the database opens anything: refresh tokens and installation
@@ -40,5 +43,6 @@
 //     answer to a repeat of it, cannot be told from a thief's, and costs the session
 //     when the client next refreshes. The installation's credential then opens a
 //     new session for the same anonymous user.
-//   - It does not limit the rate of calls; the gateway does, by feature.
+//   - It limits first launches, refreshes and sign-ins of one person (limits.go);
+//     what else is called too often the gateway refuses, by feature.
 package identity

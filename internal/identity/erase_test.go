@@ -61,7 +61,7 @@ func TestErasureOutrunsAnExport(t *testing.T) {
 			return f.service.erase(t.Context(), user, 1)
 		}
 		f.people.Register(one)
-		if err := f.service.export(t.Context(), id); err != nil {
+		if err := f.service.export(t.Context(), id, 1); err != nil {
 			t.Error(err)
 		}
 		if e := must(f.service.life.erasure(t.Context(), user)); e.State != ErasureDone {

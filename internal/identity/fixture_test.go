@@ -144,6 +144,7 @@ func newFixtureWith(t *testing.T, db *sqldb.DB, change func(*Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, db: db, dir: t.TempDir(), clock: clock.NewFake(t0), config: defaultConfig()}
 	f.config.Refresh.Limit = 100_000 // what is tested here is not how often
+	f.config.Limits = LimitsConfig{Bootstrap: 1_000_000, Identity: 1_000_000}
 	f.config.Clients["com.example.flights.web"] = ClientConfig{Name: "Web"}
 	change(&f.config)
 	return f.start(nil)
@@ -206,6 +207,7 @@ func (f *fixture) start(store func(Store) Store) *fixture {
 	f.service.deviceRoutes(api)
 	f.service.adminRoutes(api)
 	f.people.Register(f.service.profileParticipant())
+	f.people.Register(f.service.conflictsParticipant())
 	own := map[string]bool{} // routes that judge Authorization themselves
 	for _, h := range slices.Concat(f.service.oauthHandlers(), f.service.hostedHandlers(), f.service.accountPageHandlers()) {
 		mux.Handle(h.Match, h.Handler)

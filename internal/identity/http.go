@@ -90,7 +90,7 @@ func (s *Service) handleRegister(ctx context.Context, in *registerInput) (*regis
 // registration checks the combination of credentials and verifies a proof.
 func (s *Service) registration(ctx context.Context, in *registerInput) (r Registration, err error) {
 	b := &in.Body
-	r = Registration{InstallationID: b.InstallationID, Secret: b.InstallationSecret, Reinstalled: b.Reinstalled, Work: b.Work, ClientID: s.clientOf(ctx)}
+	r = Registration{InstallationID: b.InstallationID, Secret: b.InstallationSecret, Reinstalled: b.Reinstalled, Work: b.Work, ClientID: s.clientOf(ctx), Limited: true}
 	if r.App, err = appInfo(ctx, b.App); err != nil {
 		return r, err
 	}
@@ -220,8 +220,16 @@ func (s *Service) handleMe(ctx context.Context, _ *struct{}) (*meOutput, error) 
 	if err != nil {
 		return nil, err
 	}
+	var expires *time.Time
+	if a.User.Kind == Anonymous {
+		until, err := s.anonymousUntil(ctx, a.User.ID)
+		if err != nil {
+			return nil, err
+		}
+		expires = &until
+	}
 	return &meOutput{CacheControl: noStore, DataSubject: a.User.ID, Body: meBody{
-		ID: a.User.ID, Kind: a.User.Kind, CreatedAt: a.User.CreatedAt,
+		ID: a.User.ID, Kind: a.User.Kind, CreatedAt: a.User.CreatedAt, ExpiresAt: expires,
 		Installation: installationWire{ID: a.Installation.ID, CreatedAt: a.Installation.CreatedAt, App: &app},
 		Session:      sessionWire{ID: a.Session.ID, CreatedAt: a.Session.CreatedAt, ExpiresAt: a.Session.RefreshExpiresAt()},
 		Profile:      profile, Identities: identities,

@@ -87,11 +87,16 @@ func (s *Service) handleSignIn(ctx context.Context, in *signInInput) (*output[si
 	if err != nil {
 		return nil, err
 	}
-	proven, err := s.verify(ctx, p, in.Body.CredentialWire)
+	var proven Proven
+	if in.Body.ConflictToken != "" {
+		proven, err = s.conflicting(ctx, p, in.Body.Provider, in.Body.ConflictToken)
+	} else {
+		proven, err = s.verify(ctx, p, in.Body.CredentialWire)
+	}
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.SignIn(ctx, p, proven, in.Body.UndoDeletion)
+	got, err := s.signIn(ctx, p, proven, SignInOptions{Undo: in.Body.UndoDeletion, KeepAnonymous: in.Body.KeepAnonymous, EndSession: in.Body.EndSession})
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +116,7 @@ func signedIn(got SignedIn) *output[signedInBody] {
 		Session: tokensWireOf(got.Session.ID, got.Tokens),
 	}}
 	if m := got.Merged; m != nil {
-		out.Body.Merged = &mergedWire{ID: m.ID, From: m.From, Into: m.Into, State: m.State, Records: m.Records, Conflicts: m.Conflicts}
+		out.Body.Merged = mergedWireOf(*m)
 	}
 	return out
 }
@@ -130,7 +135,8 @@ func (s *Service) handleSignUp(ctx context.Context, in *signUpInput) (*output[si
 	if err != nil {
 		return nil, err
 	}
-	got, err := s.SignUp(ctx, p, CredentialWire{Email: in.Body.Email, Code: in.Body.Code, Password: in.Body.Password, Name: in.Body.Name})
+	got, err := s.SignUp(ctx, p, CredentialWire{Email: in.Body.Email, Code: in.Body.Code, Password: in.Body.Password, Name: in.Body.Name},
+		SignInOptions{Undo: in.Body.UndoDeletion, KeepAnonymous: in.Body.KeepAnonymous, EndSession: in.Body.EndSession})
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +157,7 @@ func tokensWireOf(session string, t Tokens) tokensWire {
 		RefreshToken: t.Refresh, RefreshExpiresIn: seconds(t.RefreshFor)}
 }
 
-func (s *Service) handleLink(ctx context.Context, in *linkInput) (*output[identityWire], error) {
+func (s *Service) handleLink(ctx context.Context, in *linkInput) (*output[linkedBody], error) {
 	p, err := principal(ctx)
 	if err != nil {
 		return nil, err
@@ -159,16 +165,30 @@ func (s *Service) handleLink(ctx context.Context, in *linkInput) (*output[identi
 	if err := s.fresh(p); err != nil { // before the credential is spent
 		return nil, err
 	}
-	proven, err := s.verify(ctx, p, in.Body.CredentialWire)
-	if err != nil {
-		return nil, err
+	var i Identity
+	var body linkedBody
+	if in.Body.ConflictToken != "" {
+		var m UserMerge
+		if i, m, err = s.MergeAccount(ctx, p, in.Body.Provider, in.Body.ConflictToken, in.Body.Confirm); err != nil {
+			return nil, err
+		}
+		body.Merged = mergedWireOf(m)
+	} else {
+		proven, err := s.verify(ctx, p, in.Body.CredentialWire)
+		if err != nil {
+			return nil, err
+		}
+		if i, err = s.Link(ctx, p, proven); err != nil {
+			return nil, err
+		}
 	}
-	i, err := s.Link(ctx, p, proven)
-	if err != nil {
-		return nil, err
-	}
-	wire, err := s.identityWireOf(ctx, i)
-	return &output[identityWire]{noStore, p.UserID, wire}, err
+	w, err := s.identityWireOf(ctx, i)
+	body.ID, body.Provider, body.Email, body.EmailVerified, body.Name, body.CreatedAt, body.UsedAt = w.ID, w.Provider, w.Email, w.EmailVerified, w.Name, w.CreatedAt, w.UsedAt
+	return &output[linkedBody]{noStore, p.UserID, body}, err
+}
+
+func mergedWireOf(m UserMerge) *mergedWire {
+	return &mergedWire{ID: m.ID, From: m.From, Into: m.Into, State: m.State, Records: m.Records, Conflicts: m.Conflicts}
 }
 
 func (s *Service) handleUnlink(ctx context.Context, in *unlinkInput) (*emptyOutput, error) {

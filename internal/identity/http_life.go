@@ -73,10 +73,7 @@ func (s *Service) handleProfile(ctx context.Context, in *profileInput) (*output[
 			return nil, err
 		}
 	}
-	if err := s.setProfile(ctx, p.UserID, in.Body); err != nil {
-		return nil, err
-	}
-	profile, err := s.ownProfile(ctx, p.UserID)
+	profile, err := s.setProfile(ctx, p, in.Body)
 	return &output[profileWire]{noStore, p.UserID, profile}, err
 }
 
@@ -148,7 +145,7 @@ func (s *Service) handleGetExport(ctx context.Context, in *idInput) (*output[exp
 }
 
 func exportWireOf(e Export) exportWire {
-	w := exportWire{ID: e.ID, State: e.State, RequestedAt: e.RequestedAt, ExpiresAt: e.ExpiresAt, Size: e.Size, SHA256: e.SHA256}
+	w := exportWire{ID: e.ID, State: e.State, RequestedAt: e.RequestedAt, ExpiresAt: e.ExpiresAt, Size: e.Size, SHA256: e.SHA256, Fault: e.Fault}
 	if e.State == ExportReady {
 		w.FinishedAt, w.Archive = &e.FinishedAt, "/v1/me/exports/"+e.ID+"/archive"
 	}
@@ -165,7 +162,11 @@ func (s *Service) serveExport(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if e.State != ExportReady {
-		return problem.New(problem.Conflict, "the export is not ready yet").With("state", string(e.State))
+		why := "the export is not ready yet"
+		if e.State == ExportFailed {
+			why = "the export has failed: " + e.Fault
+		}
+		return problem.New(problem.Conflict, "%s", why).With("state", string(e.State))
 	}
 	s.sendExport(w, r, e)
 	return nil

@@ -86,6 +86,7 @@ type Registration struct {
 	ClientID       string
 	App            AppInfo
 	Work           string // proof of work; see checkWork
+	Limited        bool   // it counts for its address (B-18)
 }
 
 // newUser makes the anonymous user of an installation.

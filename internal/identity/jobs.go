@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"landline/internal/audit"
 	"landline/internal/queue"
 	"landline/internal/sqldb"
 )
@@ -36,7 +37,10 @@ func (s *Service) registerJobs(q *queue.Queue) {
 	},
 		queue.Attempts(30), queue.Timeout(10*time.Minute))
 	queue.Register(q, s.sendMail, queue.Attempts(mailAttempts), queue.Timeout(2*time.Minute))
-	queue.Register(q, func(ctx context.Context, job *queue.Job[exportArgs]) error { return s.export(ctx, job.Args.ID) }, queue.Timeout(30*time.Minute))
+	queue.Register(q, func(ctx context.Context, job *queue.Job[exportArgs]) error {
+		return s.export(ctx, job.Args.ID, job.Attempt)
+	},
+		queue.Attempts(exportAttempts), queue.Timeout(30*time.Minute))
 	queue.Register(q, func(ctx context.Context, _ *queue.Job[retireArgs]) error { return s.retire(ctx, s.now()) }, queue.Timeout(time.Hour))
 	q.Periodic("identity_retire", retireEvery, func() queue.Args { return retireArgs{} })
 	q.Periodic("identity_clean", cleanEvery, func() queue.Args { return cleanArgs{} })
@@ -55,6 +59,9 @@ func (s *Service) clean(ctx context.Context) error {
 	if err := s.eraseDue(ctx, now); err != nil {
 		return err
 	}
+	if err := s.eraseNoLogin(ctx, now); err != nil {
+		return err
+	}
 	for range cleanRounds {
 		n, err := s.store.Clean(ctx, before, cleanBatch)
 		if err != nil || n == 0 {
@@ -62,6 +69,27 @@ func (s *Service) clean(ctx context.Context) error {
 		}
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// noLoginKeep is how long an account is kept after its provider withdrew the
+// only way in (L22). Then its deletion begins, which has its own time to come back.
+const noLoginKeep = 30 * 24 * time.Hour
+
+// eraseNoLogin begins the erasure of accounts that nobody has come back to.
+func (s *Service) eraseNoLogin(ctx context.Context, now time.Time) error {
+	ctx = audit.WithActor(ctx, audit.Actor{Type: audit.TypeSystem})
+	for range cleanRounds {
+		gone, err := list(ctx, s.db, "UsersNoLogin", scanUser, sqldb.Millis(now.Add(-noLoginKeep)), cleanBatch)
+		if err != nil || len(gone) == 0 {
+			return err
+		}
+		for _, u := range gone {
+			if _, err := s.requestErasure(ctx, u.ID, "its only way to sign in was withdrawn"); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

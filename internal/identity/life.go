@@ -44,6 +44,7 @@ type Export struct {
 	ExpiresAt   time.Time
 	Size        int64  // bytes of the archive
 	SHA256      string // of the archive, in hexadecimal digits
+	Fault       string // why it failed, for its user; "" unless it has
 }
 
 // ExportState says whether an export can be fetched.
@@ -53,6 +54,7 @@ type ExportState string
 const (
 	ExportWorking ExportState = "working"
 	ExportReady   ExportState = "ready"
+	ExportFailed  ExportState = "failed" // it can be asked for anew
 )
 
 const prefixExport = "exp"

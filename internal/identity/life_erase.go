@@ -97,7 +97,7 @@ func (s *Service) requestErasure(ctx context.Context, user, why string) (Erasure
 // changeWithSessions applies c, which ends all of a user's sessions, and makes
 // every node refuse their tokens.
 func (s *Service) changeWithSessions(ctx context.Context, user string, c Change) (bool, error) {
-	all, err := s.store.SessionsOf(ctx, user, 500)
+	before, err := s.store.ActiveSessionsOf(ctx, user, 500)
 	if err != nil {
 		return false, err
 	}
@@ -105,9 +105,20 @@ func (s *Service) changeWithSessions(ctx context.Context, user string, c Change)
 	if err != nil || !done {
 		return false, err
 	}
+	stay := map[string]bool{c.EndAll.Except: true}
+	if c.EndAll.Proven != "" {
+		after, err := s.store.ActiveSessionsOf(ctx, user, 500)
+		if err != nil { // every node reads the table too, a moment later
+			s.log.WarnContext(ctx, "the sessions that have ended cannot be read", "user", user, "error", err)
+			return true, nil
+		}
+		for _, g := range after {
+			stay[g.Session.ID] = true
+		}
+	}
 	var ended []Revocation
-	for _, g := range all {
-		if g.Session.State == SessionActive && g.Session.ID != c.EndAll.Except {
+	for _, g := range before {
+		if !stay[g.Session.ID] {
 			ended = append(ended, Revocation{SessionID: g.Session.ID, Reason: c.EndAll.Reason, At: c.EndAll.At})
 		}
 	}
@@ -157,6 +168,10 @@ func (s *Service) erase(ctx context.Context, user string, attempt int) error {
 	}
 	return s.eraseLast(ctx, e, users)
 }
+
+// installationIdle is after how long an installation whose user is erased will
+// not come back as itself.
+const installationIdle = 30 * 24 * time.Hour
 
 // eraseRun passes the point after which nothing can be undone.
 func (s *Service) eraseRun(ctx context.Context, e *Erasure) error {
@@ -241,7 +256,13 @@ func (s *Service) eraseLast(ctx context.Context, e Erasure, users []string) erro
 	c := Change{Audit: []audit.Entry{{Actor: audit.Actor{Type: audit.TypeSystem}, Action: "user.erase", Target: e.UserID, After: e.Report}}}
 	c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
 		for _, user := range users {
-			for _, query := range []string{"EraseIdentities", "EraseSessions", "EraseConflicts", "EraseCredentialUses", "EraseExportParts", "EraseExports", "ProfileDelete"} {
+			if _, err := exec(ctx, tx, "EraseDeviceProofs", user); err != nil {
+				return err
+			}
+			if _, err := exec(ctx, tx, "EraseInstallations", user, sqldb.Millis(now.Add(-installationIdle))); err != nil {
+				return err
+			}
+			for _, query := range []string{"EraseInstallationFacts", "EraseSessionProofs", "EraseIdentities", "EraseSessions", "EraseConflicts", "EraseCredentialUses", "EraseExportParts", "EraseExports", "ProfileDelete"} {
 				if _, err := exec(ctx, tx, query, user); err != nil {
 					return err
 				}
@@ -269,24 +290,38 @@ func (s *Service) eraseLast(ctx context.Context, e Erasure, users []string) erro
 // backup has brought them back. It runs before the node takes traffic.
 func (s *Service) replayErasures(ctx context.Context, users []string) (again int, err error) {
 	for _, user := range users {
-		u, err := s.store.User(ctx, user)
-		if err == nil && (u.State == UserDeleted || u.State == UserMerged) {
-			continue
-		}
-		if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+		begun, err := s.eraseOneAgain(ctx, user)
+		if err != nil {
 			return again, err
 		}
-		if err := s.eraseAgain(ctx, u, user); err != nil {
-			return again, err
+		if begun {
+			again++
 		}
-		again++
 	}
 	return again, nil
 }
 
+// eraseOneAgain is false when the user is gone already. Another node may replay
+// the same list, or the user be changed meanwhile: then it looks again.
+func (s *Service) eraseOneAgain(ctx context.Context, user string) (bool, error) {
+	for range maxTries {
+		u, err := s.store.User(ctx, user)
+		if err == nil && (u.State == UserDeleted || u.State == UserMerged) {
+			return false, nil
+		}
+		if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
+			return false, err
+		}
+		if done, err := s.eraseAgain(ctx, u, user); err != nil || done {
+			return done, err
+		}
+	}
+	return false, fmt.Errorf("identity: %s must be erased again and is being changed by others", user)
+}
+
 // eraseAgain takes a user who was erased out of reach at once; the job does the
 // rest. A user whom the backup does not know gets a tombstone.
-func (s *Service) eraseAgain(ctx context.Context, u User, user string) error {
+func (s *Service) eraseAgain(ctx context.Context, u User, user string) (bool, error) {
 	now := s.now()
 	c := Change{Audit: []audit.Entry{{Action: "user.erase_again", Target: user, Reason: "a restored backup had brought the user back"}}}
 	if u.ID == "" {
@@ -296,8 +331,7 @@ func (s *Service) eraseAgain(ctx context.Context, u User, user string) error {
 			}
 			return s.keys.Shred(ctx, tx, user)
 		}
-		_, err := s.store.Apply(ctx, c)
-		return err
+		return s.store.Apply(ctx, c)
 	}
 	if u.State != UserDeleting {
 		c.State = []StateChange{{UserID: user, From: u.State, To: UserDeleting, At: now}}
@@ -311,8 +345,7 @@ func (s *Service) eraseAgain(ctx context.Context, u User, user string) error {
 		_, err := s.queue.Enqueue(ctx, tx, eraseArgs{User: user})
 		return err
 	}
-	_, err := s.changeWithSessions(ctx, user, c)
-	return err
+	return s.changeWithSessions(ctx, user, c)
 }
 
 // replayJournal is replayErasures for the journal of this node.

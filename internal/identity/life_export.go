@@ -41,8 +41,11 @@ func (s *Service) RequestExport(ctx context.Context, p *module.Principal) (Expor
 	if err != nil {
 		return Export{}, err
 	}
-	if len(all) == 1 && now.Before(all[0].ExpiresAt) && (all[0].State == ExportWorking || now.Sub(all[0].FinishedAt) < time.Hour) {
-		return all[0], nil
+	if len(all) == 1 && now.Before(all[0].ExpiresAt) {
+		last := all[0]
+		if last.State == ExportWorking && now.Sub(last.RequestedAt) < exportPatience || last.State == ExportReady && now.Sub(last.FinishedAt) < time.Hour {
+			return last, nil
+		}
 	}
 	e := Export{ID: newID(prefixExport), UserID: p.UserID, State: ExportWorking, RequestedAt: now, ExpiresAt: now.Add(exportKeep)}
 	c := Change{Active: p.UserID, Audit: []audit.Entry{userEntry(ctx, p.UserID, "user.export", e.ID, "", nil)}}
@@ -60,8 +63,33 @@ func (s *Service) RequestExport(ctx context.Context, p *module.Principal) (Expor
 	return e, err
 }
 
-// export is the job. A repeat writes the same parts again.
-func (s *Service) export(ctx context.Context, id string) error {
+// exportAttempts is after how many tries an export has failed.
+const exportAttempts = 5
+
+// exportPatience is how long an export may work before its user can ask for
+// another: longer than all its attempts together take.
+const exportPatience = 24 * time.Hour
+
+// export is the job. A repeat writes the same parts again. Once it cannot
+// succeed any more its user is told, and may ask anew.
+func (s *Service) export(ctx context.Context, id string, attempt int) error {
+	err := s.exportOnce(ctx, id)
+	if err == nil || attempt < exportAttempts && !errors.Is(err, errExportTooLarge) {
+		return err
+	}
+	fault := "it could not be put together; ask for another one"
+	if errors.Is(err, errExportTooLarge) {
+		fault = "it would have more than 2 GiB; ask support for a copy"
+	}
+	ctx = context.WithoutCancel(ctx) // perhaps its time was over
+	s.log.ErrorContext(ctx, "an export has failed", "export", id, "attempts", attempt, "error", err)
+	return s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		_, err := exec(ctx, tx, "ExportFail", sqldb.Millis(s.now()), fault, id)
+		return err
+	})
+}
+
+func (s *Service) exportOnce(ctx context.Context, id string) error {
 	e, err := s.life.export(ctx, id)
 	if errors.Is(err, sqldb.ErrNotFound) {
 		return nil

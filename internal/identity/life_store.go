@@ -90,7 +90,7 @@ func (l lifeStore) profile(ctx context.Context, user string) (sealed []byte, at 
 func scanExport(r row) (e Export, err error) {
 	var requested, expires int64
 	var finished sql.NullInt64
-	err = r.Scan(&e.ID, &e.UserID, &e.State, &requested, &finished, &expires, &e.Size, &e.SHA256)
+	err = r.Scan(&e.ID, &e.UserID, &e.State, &requested, &finished, &expires, &e.Size, &e.SHA256, &e.Fault)
 	e.RequestedAt, e.ExpiresAt = sqldb.Time(requested), sqldb.Time(expires)
 	if finished.Valid {
 		e.FinishedAt = sqldb.Time(finished.Int64)

@@ -358,7 +358,7 @@ func TestExportHasEverything(t *testing.T) {
 			t.Errorf("before it is ready: %d %s", a.Status, a.Raw)
 		}
 		for range 2 { // and a repeat of the job
-			if err := f.service.export(t.Context(), id); err != nil {
+			if err := f.service.export(t.Context(), id, 1); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -29,7 +29,7 @@ func (s *Service) fresh(p *module.Principal) error {
 }
 
 // Link makes the credential one more way into the account of p (L6). It may be
-// repeated. An identity of another account is refused (L7): accounts are not merged.
+// repeated. An identity of another account is refused, with a token to go on with (L7).
 func (s *Service) Link(ctx context.Context, p *module.Principal, proven Proven) (Identity, error) {
 	if p.Anonymous {
 		return Identity{}, problem.New(problem.AccountRequired, "sign in with the credential instead: that makes the anonymous user an account")
@@ -37,8 +37,10 @@ func (s *Service) Link(ctx context.Context, p *module.Principal, proven Proven) 
 	if err := s.fresh(p); err != nil {
 		return Identity{}, err
 	}
-	if proven.Repeat {
-		return s.linkedBefore(ctx, p, proven)
+	if proven.UseID != "" {
+		if i, err := s.linkedBefore(ctx, p, &proven); err != nil || i.ID != "" {
+			return i, err
+		}
 	}
 	for range maxTries {
 		i, err := s.linkOnce(ctx, p, proven)
@@ -49,15 +51,30 @@ func (s *Service) Link(ctx context.Context, p *module.Principal, proven Proven) 
 	return Identity{}, problem.New(problem.StorageUnavailable, "the account is being changed by other requests").After(time.Second)
 }
 
-// linkedBefore answers the repeat of a link whose credential cannot be verified
-// a second time: with the newest way to sign in of that provider.
-func (s *Service) linkedBefore(ctx context.Context, p *module.Principal, proven Proven) (Identity, error) {
+// linkedBefore looks whether the credential was used before. Where it cannot be
+// verified a second time, the repeat of a link is answered with the newest way
+// to sign in of that provider; what was answered with a question goes on.
+func (s *Service) linkedBefore(ctx context.Context, p *module.Principal, proven *Proven) (Identity, error) {
 	use, err := s.store.CredentialUse(ctx, proven.UseID)
-	if errors.Is(err, sqldb.ErrNotFound) || err == nil && (use.UserID != p.UserID || use.InstallationID != p.InstallationID) {
+	switch {
+	case errors.Is(err, sqldb.ErrNotFound) && !proven.Repeat:
+		return Identity{}, nil
+	case errors.Is(err, sqldb.ErrNotFound):
 		return Identity{}, credentialUsed()
-	}
-	if err != nil {
+	case err != nil:
 		return Identity{}, err
+	case use.InstallationID != p.InstallationID, use.UserID != "" && use.UserID != p.UserID:
+		return Identity{}, credentialUsed()
+	case use.UserID == "":
+		found, err := s.resumeHeld(ctx, p.InstallationID, proven)
+		if err == nil && !found && proven.Repeat {
+			err = credentialUsed()
+		}
+		proven.Settle = !found
+		return Identity{}, err
+	case !proven.Repeat: // verified again: what is there is told, or made anew
+		proven.UseID = ""
+		return Identity{}, nil
 	}
 	all, err := s.store.IdentitiesOf(ctx, p.UserID, maxIdentities)
 	if err != nil {
@@ -77,12 +94,20 @@ func (s *Service) linkOnce(ctx context.Context, p *module.Principal, proven Prov
 	if err != nil {
 		return Identity{}, err
 	}
+	i, err := s.linkAttempt(ctx, p, a)
+	if err != nil {
+		return Identity{}, s.hold(ctx, a, err)
+	}
+	return i, nil
+}
+
+func (s *Service) linkAttempt(ctx context.Context, p *module.Principal, a *attempt) (Identity, error) {
 	a.out.User = a.current.User
 	switch {
 	case a.owner.ID == p.UserID:
 		return a.identity, nil
 	case a.owner.ID != "":
-		return Identity{}, problem.New(problem.IdentityInUse, "this way to sign in belongs to another account; sign in with it to use that account")
+		return Identity{}, s.inUse(ctx, a)
 	}
 	all, err := s.store.IdentitiesOf(ctx, p.UserID, maxIdentities)
 	if err != nil {
@@ -94,39 +119,32 @@ func (s *Service) linkOnce(ctx context.Context, p *module.Principal, proven Prov
 	if err := s.addIdentity(ctx, a); err != nil {
 		return Identity{}, err
 	}
-	if proven.UseID != "" {
-		use, err := s.store.CredentialUse(ctx, proven.UseID)
-		if err == nil && use.UserID != p.UserID {
-			return Identity{}, credentialUsed()
-		}
-		if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
-			return Identity{}, err
-		}
-		if err != nil {
-			a.change.Use = &CredentialUse{ID: proven.UseID, InstallationID: p.InstallationID, UserID: p.UserID, ExpiresAt: proven.UseUntil}
-		}
-	}
+	a.spend(p.UserID)
 	i := a.change.Identity
 	a.change.Active = p.UserID // nothing may be added to an account that is being erased
-	a.change.Audit = append(a.change.Audit, userEntry(ctx, p.UserID, "identity.link", i.ID, proven.Provider, nil))
-	if err := s.withNotice(ctx, &a.change, p.UserID, mail.IdentityLinked, mail.Values{Identity: providerName(proven.Provider), At: a.now}); err != nil {
+	a.change.Audit = append(a.change.Audit, userEntry(ctx, p.UserID, "identity.link", i.ID, a.proven.Provider, nil))
+	if err := s.withNotice(ctx, &a.change, p.UserID, mail.IdentityLinked, mail.Values{Identity: providerName(a.proven.Provider), At: a.now}); err != nil {
 		return Identity{}, err
 	}
 	done, err := s.store.Apply(ctx, a.change)
 	if err != nil || !done {
 		return Identity{}, err
 	}
-	s.tell(ctx, SecurityEvent{Kind: SecurityLinked, User: p.UserID, Session: p.SessionID, Installation: p.InstallationID, Provider: proven.Provider, At: a.now})
+	s.tell(ctx, SecurityEvent{Kind: SecurityLinked, User: p.UserID, Session: p.SessionID, Installation: p.InstallationID, Provider: a.proven.Provider, At: a.now})
 	return *i, nil
 }
 
 // attachPending adds the credential of an answer account_exists_other_provider
 // to the account that p has just signed in to, which must have its address (L8).
 func (s *Service) attachPending(ctx context.Context, p *module.Principal, token string) error {
-	proven, err := s.openPending(ctx, p.InstallationID, token)
+	_, t, err := s.openTicket(ctx, kindPending, token, p.InstallationID)
+	if errors.Is(err, errNoTicket) {
+		return invalid("pending_link", "is not one that this installation was given in the last 15 minutes")
+	}
 	if err != nil {
 		return err
 	}
+	proven := t.Proven
 	address, err := s.emailLookup(proven.Profile.Email)
 	if err != nil {
 		return err

@@ -17,45 +17,76 @@ const fieldOwnProfile = "identity.own_profile"
 
 // ownProfile is what the user says of themselves, empty when nothing.
 func (s *Service) ownProfile(ctx context.Context, user string) (p profileWire, err error) {
-	sealed, _, err := s.life.profile(ctx, user)
+	p, _, err = s.readProfile(ctx, user)
+	return p, err
+}
+
+// readProfile also returns what is stored, nil when nothing is.
+func (s *Service) readProfile(ctx context.Context, user string) (p profileWire, sealed []byte, err error) {
+	sealed, _, err = s.life.profile(ctx, user)
 	if errors.Is(err, sqldb.ErrNotFound) {
-		return p, nil
+		return p, nil, nil
 	}
 	if err != nil {
-		return p, err
+		return p, nil, err
 	}
 	raw, err := s.keys.Open(ctx, user, fieldOwnProfile, sealed)
 	if err != nil {
-		return p, err
+		return p, nil, err
 	}
-	return p, json.Unmarshal(raw, &p)
+	return p, sealed, json.Unmarshal(raw, &p)
 }
 
-// setProfile changes the members that are given.
-func (s *Service) setProfile(ctx context.Context, user string, set profileWire) error {
-	p, err := s.ownProfile(ctx, user)
-	if err != nil {
-		return err
-	}
-	for _, f := range []struct{ to, from **string }{{&p.Name, &set.Name}, {&p.Locale, &set.Locale}, {&p.TimeZone, &set.TimeZone}} {
-		if *f.from != nil {
-			*f.to = *f.from
+// setProfile changes the members that are given, and returns the profile. Of two
+// changes at once both take effect: the later one is made to what the first left.
+func (s *Service) setProfile(ctx context.Context, by *module.Principal, set profileWire) (profileWire, error) {
+	for range maxProfileTries {
+		p, before, err := s.readProfile(ctx, by.UserID)
+		if err != nil {
+			return p, err
+		}
+		for _, f := range []struct{ to, from **string }{{&p.Name, &set.Name}, {&p.Locale, &set.Locale}, {&p.TimeZone, &set.TimeZone}} {
+			if *f.from != nil {
+				*f.to = *f.from
+			}
+		}
+		raw, err := json.Marshal(p)
+		if err != nil {
+			return p, err
+		}
+		sealed, err := s.keys.Seal(ctx, by.UserID, fieldOwnProfile, raw)
+		if err != nil {
+			return p, err
+		}
+		done, err := s.store.Apply(ctx, Change{Active: by.UserID, Within: func(ctx context.Context, tx *sqldb.Tx) error {
+			return putProfile(ctx, tx, by.UserID, before, sealed, sqldb.Millis(s.now()))
+		}})
+		if err != nil || done {
+			return p, err
+		}
+		u, err := s.store.User(ctx, by.UserID)
+		if err != nil {
+			return p, err
+		}
+		if u.State != UserActive {
+			return p, sessionRevoked(by.Anonymous)
 		}
 	}
-	raw, err := json.Marshal(p)
-	if err != nil {
-		return err
+	return profileWire{}, problem.New(problem.StorageUnavailable, "the profile is being changed by other requests").After(time.Second)
+}
+
+// maxProfileTries is more than devices of one person that change the profile at once.
+const maxProfileTries = 20
+
+// putProfile stores sealed in the place of before; errUnmet when something else is there.
+func putProfile(ctx context.Context, tx *sqldb.Tx, user string, before, sealed []byte, at int64) error {
+	query, args := "ProfileReplace", []any{sealed, at, user, before}
+	if before == nil {
+		query, args = "ProfileInsert", []any{user, sealed, at}
 	}
-	sealed, err := s.keys.Seal(ctx, user, fieldOwnProfile, raw)
-	if err != nil {
-		return err
-	}
-	done, err := s.store.Apply(ctx, Change{Active: user, Within: func(ctx context.Context, tx *sqldb.Tx) error {
-		_, err := exec(ctx, tx, "ProfilePut", user, sealed, sqldb.Millis(s.now()))
-		return err
-	}})
-	if err == nil && !done {
-		err = problem.New(problem.SessionRevoked, "")
+	n, err := exec(ctx, tx, query, args...)
+	if err == nil && n != 1 {
+		err = errUnmet
 	}
 	return err
 }
@@ -123,7 +154,7 @@ func (s *Service) mergeProfile(ctx context.Context, tx *sqldb.Tx, m module.Merge
 	if err != nil {
 		return out, err
 	}
-	if _, err = exec(ctx, tx, "ProfilePut", m.Into, sealed, at); err != nil {
+	if err = putProfile(ctx, tx, m.Into, into, sealed, at); err != nil {
 		return out, err
 	}
 	_, err = exec(ctx, tx, "ProfileDelete", m.From)
@@ -163,14 +194,14 @@ func deviceSessionOf(s Session, i Installation, current string) deviceSession {
 
 // devices lists the active sessions of a user with their installations, the newest first.
 func (s *Service) devices(ctx context.Context, p *module.Principal) ([]deviceSession, error) {
-	all, err := s.store.SessionsOf(ctx, p.UserID, 500)
+	all, err := s.store.ActiveSessionsOf(ctx, p.UserID, 500)
 	if err != nil {
 		return nil, err
 	}
 	now := s.now()
 	out := make([]deviceSession, 0, len(all))
 	for _, g := range all {
-		if g.Session.State != SessionActive || now.After(g.Session.RefreshExpiresAt()) {
+		if now.After(g.Session.RefreshExpiresAt()) {
 			continue
 		}
 		i, err := s.store.Installation(ctx, g.Session.InstallationID)

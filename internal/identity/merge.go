@@ -3,12 +3,13 @@ package identity
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"landline/internal/module"
+	"landline/internal/problem"
 	"landline/internal/queue"
 	"landline/internal/sqldb"
 )
@@ -31,6 +32,9 @@ func (mergeArgs) Kind() string { return "identity_merge" }
 // beginMerge moves what fits into the sign-in's transaction and leaves the rest,
 // and the second look, to a job that exists when the merge does.
 func (s *Service) beginMerge(ctx context.Context, tx *sqldb.Tx, m UserMerge) error {
+	if err := s.mayMerge(ctx, tx, m); err != nil {
+		return err
+	}
 	more, err := s.mergeStep(ctx, tx, m)
 	if err != nil {
 		return err
@@ -45,6 +49,24 @@ func (s *Service) beginMerge(ctx context.Context, tx *sqldb.Tx, m UserMerge) err
 		}
 	}
 	return s.events.Emit(ctx, tx, EventMerged, m.Into, mergedEvent{Merge: m.ID, From: m.From, Into: m.Into, Installation: m.InstallationID})
+}
+
+// mayMerge asks every participant before anything moves (L29).
+func (s *Service) mayMerge(ctx context.Context, tx *sqldb.Tx, m UserMerge) error {
+	for _, one := range s.people.All() {
+		if one.MayMerge == nil {
+			continue
+		}
+		err := one.MayMerge(ctx, tx, m.From, m.Into)
+		var no *module.MergeRefused
+		if errors.As(err, &no) {
+			return problem.New(problem.MergePolicy, "%s refuses to merge these users: %s", one.Name, no.Detail).With("collection", one.Name).With("reason", no.Reason)
+		}
+		if err != nil {
+			return fmt.Errorf("identity: ask %s about the merge of %s into %s: %w", one.Name, m.From, m.Into, err)
+		}
+	}
+	return nil
 }
 
 // mergeStep calls every participant once and adds up what they did. It reports
@@ -118,16 +140,6 @@ func (s *Service) finishMerge(ctx context.Context, from string) error {
 			return err
 		}
 	}
-}
-
-// formerlyHere lists, for a new session, who became part of user on the
-// installation: after a sign-out the app may still hold writes made as them (L11).
-func (s *Service) formerlyHere(ctx context.Context, user, installation string) (string, error) {
-	all, err := list(ctx, s.db, "MergedHere", func(r row) (from string, err error) {
-		err = r.Scan(&from)
-		return from, err
-	}, user, installation, maxFormerly)
-	return strings.Join(all, " "), err
 }
 
 // finalUser follows merges to the user who is. Accounts are not merged, so the

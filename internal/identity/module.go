@@ -18,9 +18,9 @@ import (
 	"landline/internal/sqldb"
 )
 
-// newInstallations bounds how fast one address makes users and fills the
-// database. Behind one address may be a company, or all customers of a mobile
-// carrier in a town, so that a launch day fits into the burst.
+// newInstallations bounds how often one address calls, at least; how many new
+// installations it makes is LimitsConfig.Bootstrap. Behind one address may be a
+// company, or all customers of a mobile carrier in a town.
 var newInstallations = limit.Rate{Limit: 120, Window: time.Hour, Burst: 300}
 
 // hostedPages bounds what one address can make the hosted pages store: an
@@ -61,6 +61,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 	s.registerJobs(d.Queue)
 	d.People.Register(module.Participant{Name: "oauth_consents", Export: consentExport(d.DB), Erase: consentErase})
 	d.People.Register(s.profileParticipant())
+	d.People.Register(s.conflictsParticipant())
 	d.Webhooks.Declare(eventTypes...)
 	var stop context.CancelFunc
 	var running sync.WaitGroup
@@ -68,7 +69,7 @@ func build(d module.Deps, cfg Config) (*module.Module, error) {
 		Authenticator: auth,
 		Features: []module.Feature{
 			{Name: "installations", Owner: "landline", Priority: module.Critical, Routes: s.installationRoutes,
-				Limits: []module.Limit{{Key: "address", Rate: newInstallations}}},
+				Limits: []module.Limit{{Key: "address", Rate: registrations(d, cfg)}}},
 			{Name: "device-proof", Owner: "landline", Priority: module.Critical, Routes: s.deviceRoutes,
 				Limits: []module.Limit{{Key: "installation", Rate: deviceProofs}}},
 			{Name: "tokens", Owner: "landline", Priority: module.Critical, Handlers: s.oauthHandlers()},
@@ -147,6 +148,10 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 	if err != nil {
 		return nil, nil, fmt.Errorf("identity: %w", err)
 	}
+	bounds, err := limitPolicies(d, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
 	challenges := attest.NewChallenges(d.Keys, purposeDevice)
 	device, err := attest.New(cfg.DeviceProof, attest.Options{Challenges: challenges, Fake: cfg.FakeDevices, Development: d.Development})
 	if err != nil {
@@ -161,7 +166,7 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		db: d.DB, people: d.People, events: hubEvents{d.Webhooks}, queue: d.Queue, bus: d.Bus,
 		device: device, challenges: challenges,
 		verifiers: map[string]verifier{}, revokers: map[string]revoker{}, life: lifeStore{d.DB}, clients: all, audit: d.Audit, journal: newErasureJournal(d.DataDir),
-		limits: d.Limits, refreshLimit: refreshes,
+		limits: d.Limits, refreshLimit: refreshes, newLimit: bounds[0], attachLimit: bounds[1], identityLimit: bounds[2],
 		seed: maphash.MakeSeed(), recorded: newBounded[string, int64](10_000),
 	}
 	s.mail, s.templates = d.Mail, d.Templates

@@ -96,11 +96,18 @@ func (s *Service) takeNoticeOnce(ctx context.Context, n provider.Notice) (bool, 
 	entry.Target = owner.ID
 	c.Audit = []audit.Entry{entry}
 	// A notice that was held back for longer than the user needed to sign in again is void.
-	here := owner.State == UserActive || owner.State == UserLocked && n.Kind == provider.NoticeAccountDeleted
+	here := owner.State == UserActive || (owner.State == UserLocked || owner.State == UserNoLogin) && n.Kind == provider.NoticeAccountDeleted
 	if !here || n.At.Before(i.UsedAt) {
 		return s.store.Apply(ctx, c)
 	}
 	return s.actOnNotice(ctx, n, c, i, owner)
+}
+
+// noticed tells the team's services what a provider told, with what it does.
+func (s *Service) noticed(n provider.Notice, i Identity, user string, after UserState) func(context.Context, *sqldb.Tx) error {
+	return func(ctx context.Context, tx *sqldb.Tx) error {
+		return s.events.Emit(ctx, tx, EventNotice, user, noticeEvent{User: user, Provider: i.Provider, Kind: string(n.Kind), State: after})
+	}
 }
 
 func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, i Identity, owner User) (bool, error) {
@@ -111,23 +118,25 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 		if err != nil {
 			return false, err
 		}
-		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now}
+		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now, Proven: i.ID}
 		if len(all) > 1 {
 			c.Unlink = &i
 			break
 		}
+		c.EndAll.Proven = "" // there is no way left by which any of them could have come
 		if n.Kind == provider.NoticeAccountDeleted {
 			// First, and the notice is remembered after it: what is cut off between
 			// the two is delivered again, and finds the erasure begun.
 			if _, err := s.requestErasure(ctx, owner.ID, "the account at the provider was deleted"); err != nil {
 				return false, err
 			}
-			return s.store.Apply(ctx, Change{Use: c.Use, Audit: c.Audit})
+			return s.store.Apply(ctx, Change{Use: c.Use, Audit: c.Audit, Within: s.noticed(n, i, owner.ID, UserDeleting)})
 		}
-		// The only way in is gone: the data is kept for support, and for a renewed consent.
-		c.State = []StateChange{{UserID: owner.ID, From: UserActive, To: UserLocked, At: now}}
+		// The only way in is gone. It stays linked, so that a renewed consent opens
+		// the account again; after noLoginKeep the account is erased.
+		c.State = []StateChange{{UserID: owner.ID, From: UserActive, To: UserNoLogin, At: now}}
 	case provider.NoticeSessionsRevoked, provider.NoticeTokensRevoked, provider.NoticeAccountDisabled, provider.NoticeCredentialChange:
-		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now}
+		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now, Proven: i.ID}
 	case provider.NoticeEmailDisabled, provider.NoticeEmailEnabled:
 		p, err := s.profile(ctx, i)
 		if err != nil {
@@ -140,6 +149,11 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 		}
 		c.Used, c.UsedFrom = &i, before
 	}
+	after := owner.State
+	if len(c.State) > 0 {
+		after = c.State[0].To
+	}
+	c.Within = s.noticed(n, i, owner.ID, after)
 	if c.EndAll == nil {
 		return s.store.Apply(ctx, c)
 	}

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -135,6 +137,10 @@ func tokenAnswerOf(t Tokens, refresh bool) tokenAnswer {
 	return a
 }
 
+// revokeWithin is how long reading and writing may take together: as long as one
+// write may, so that a storage that hangs is told as soon as at the token endpoint.
+const revokeWithin = 10 * time.Second
+
 // handleRevoke is RFC 7009: 200 also for what is no token of ours, but never
 // when the storage has not taken the revocation.
 func (s *Service) handleRevoke(w http.ResponseWriter, r *http.Request) {
@@ -154,7 +160,12 @@ func (s *Service) handleRevoke(w http.ResponseWriter, r *http.Request) {
 		refuse(w, tokenRefusal{Error: "invalid_request", Description: "token is missing"})
 		return
 	}
-	own, err := s.revokeFor(r.Context(), form.Get("token"), by)
+	ctx, cancel := context.WithTimeout(r.Context(), revokeWithin)
+	defer cancel()
+	own, err := s.revokeFor(ctx, form.Get("token"), by)
+	if err != nil && ctx.Err() != nil && r.Context().Err() == nil {
+		err = problem.New(problem.StorageUnavailable, "whether the session has ended is not known; repeating is safe").Wrap(err)
+	}
 	switch {
 	case err != nil:
 		problem.Write(w, r, retryable(err))

@@ -289,7 +289,7 @@ func TestExportPage(t *testing.T) {
 			t.Fatalf("%d %s", asked.Status, at)
 		}
 		b.get(at).says(t, 200, "is being put together")
-		if err := f.service.export(t.Context(), strings.TrimPrefix(at, exportPath+"?id=")); err != nil {
+		if err := f.service.export(t.Context(), strings.TrimPrefix(at, exportPath+"?id="), 1); err != nil {
 			t.Fatal(err)
 		}
 		ready := b.get(at)

@@ -184,7 +184,7 @@ func principalOf(g Grant, now time.Time) *module.Principal {
 // gives it a new cookie. pending is of a sign-in that was refused with
 // account_exists_other_provider. It returns the user's id. With known, a credential
 // that nobody has makes no account: not_found. An account that waits to be erased is
-// deletion_pending with the member keep, the credential for keepBrowser.
+// deletion_pending with the member keep, a ticket for keepBrowser.
 func (s *Service) signInBrowser(ctx context.Context, w http.ResponseWriter, v *visitor, c CredentialWire, pending string, known bool) (string, error) {
 	p, err := s.principal(ctx, v)
 	if err != nil {
@@ -201,9 +201,9 @@ func (s *Service) signInBrowser(ctx context.Context, w http.ResponseWriter, v *v
 	}
 	got, err := s.SignIn(ctx, p, proven, false)
 	if e := problem.From(err); err != nil && e.Code == problem.DeletionPending {
-		keep, sealing := s.sealPending(ctx, p.InstallationID, proven, s.now())
-		if sealing != nil {
-			return "", sealing
+		keep, err := s.keepLater(ctx, p, proven)
+		if err != nil {
+			return "", err
 		}
 		return "", e.With("keep", keep)
 	}

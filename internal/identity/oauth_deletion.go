@@ -2,11 +2,13 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"time"
 
 	"landline/internal/identity/pages"
+	"landline/internal/module"
 	"landline/internal/problem"
 )
 
@@ -141,8 +143,8 @@ func (s *Service) showKept(f *flow) error {
 }
 
 // showPending tells somebody who has just signed in that their account waits to
-// be erased, and offers to keep it. keep is the credential that was proven, sealed
-// for this browser.
+// be erased, and offers to keep it. keep is the ticket of what was proven, good
+// in this browser.
 func (s *Service) showPending(f *flow, until time.Time, keep, pending string) {
 	p, ok := s.page(f, pages.Deleting)
 	if !ok {
@@ -156,7 +158,28 @@ func (s *Service) showPending(f *flow, until time.Time, keep, pending string) {
 	s.pages.Write(f.w, http.StatusOK, p)
 }
 
-const kindKept = "account.kept"
+const kindKept = "account.kept" // a ticket
+
+// keepLater keeps what proven proves of an account that waits to be erased, for
+// the answer to showPending.
+func (s *Service) keepLater(ctx context.Context, p *module.Principal, proven Proven) (string, error) {
+	lookup, err := s.lookup(proven.Profile.Issuer, proven.Profile.Subject)
+	if err != nil {
+		return "", err
+	}
+	_, owner, err := s.store.IdentityBy(ctx, lookup)
+	if err != nil {
+		return "", err
+	}
+	token, now := newToken(), s.now()
+	waits, err := s.newTicket(ctx, kindKept, token, p.InstallationID, owner.ID,
+		ticket{User: p.UserID, Owner: owner.ID, Proven: proven, At: now.UnixMilli()}, now.Add(pendingFor))
+	if err != nil {
+		return "", err
+	}
+	_, err = s.store.Apply(ctx, Change{Challenges: []Challenge{waits}})
+	return token, err
+}
 
 // keepAccount undoes a deletion with the credential that showPending was shown
 // for, and goes on with the sign-in. It does so once.
@@ -186,21 +209,19 @@ func (s *Service) keepBrowser(ctx context.Context, w http.ResponseWriter, v *vis
 	if err != nil {
 		return "", err
 	}
-	proven, err := s.openPending(ctx, p.InstallationID, keep)
+	c, t, err := s.openTicket(ctx, kindKept, keep, p.InstallationID)
+	if errors.Is(err, errNoTicket) {
+		return "", invalid("keep", "is not one that this browser was given in the last 15 minutes, or was used before")
+	}
 	if err != nil {
 		return "", err
 	}
-	key, err := s.blind("keep\x00" + keep)
-	if err != nil {
-		return "", err
-	}
-	once := Challenge{ID: key, Kind: kindKept, State: []byte{}, ExpiresAt: s.now().Add(pendingFor)}
-	if done, err := s.store.Apply(ctx, Change{Challenges: []Challenge{once}}); err != nil {
+	if done, err := s.store.Apply(ctx, Change{Take: &c}); err != nil {
 		return "", err
 	} else if !done {
 		return "", invalid("keep", "was used before")
 	}
-	got, err := s.SignIn(ctx, p, proven, true)
+	got, err := s.SignIn(ctx, p, t.Proven, true)
 	if err != nil {
 		return "", err
 	}

@@ -178,7 +178,7 @@ func (s *Service) grantCode(ctx context.Context, by caller, ch Challenge, c code
 		return out, nil, err
 	}
 	ch.ExpiresAt = now.Add(replayKeep)
-	change := Change{Active: u.ID, Challenges: []Challenge{ch}, Installation: &i, Session: &session,
+	change := Change{Active: u.ID, Challenges: []Challenge{ch}, Installation: &i, Session: &session, ProvenAs: c.Session,
 		Audit: []audit.Entry{userEntry(ctx, u.ID, "session.create", session.ID, "oauth client "+by.ID, map[string]string{"client": by.ID, "scope": c.Scope})}}
 	if change.End, err = s.surplus(ctx, u.ID, by.ID, now); err != nil {
 		return out, nil, err
@@ -203,10 +203,10 @@ func (s *Service) grantCode(ctx context.Context, by caller, ch Challenge, c code
 // surplus is the end of the user's oldest sessions with the client, so that a
 // client which never ends any does not fill the storage.
 func (s *Service) surplus(ctx context.Context, user, client string, now time.Time) (ends []Ending, err error) {
-	all, err := s.store.SessionsOf(ctx, user, 500)
+	all, err := s.store.ActiveSessionsOf(ctx, user, 500)
 	n := 0
 	for _, g := range all { // the newest first
-		if g.Session.Via == "" || g.Session.ClientID != client || g.Session.State != SessionActive {
+		if g.Session.Via == "" || g.Session.ClientID != client {
 			continue
 		}
 		if n++; n >= maxGrants {

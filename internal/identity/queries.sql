@@ -43,34 +43,34 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 ON CONFLICT DO NOTHING;
 
 -- name: SessionByID
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via, s.accepted_from,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.id = $1;
 
 -- name: SessionsActive
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via, s.accepted_from,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.installation_id = $1 AND s.state = 'active'
 ORDER BY s.id;
 
 -- name: SessionsOfUser
-SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via,
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via, s.accepted_from,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM session s LEFT JOIN app_user u ON u.id = s.user_id
 WHERE s.user_id = $1
 ORDER BY s.id DESC LIMIT $2;
 
 -- name: SessionAdvance
-UPDATE session SET current = $1, previous = $2, recoveries = $3, rotated_at = $4, idle_expires_at = $5
-WHERE id = $6 AND current = $7 AND state = 'active';
+UPDATE session SET current = $1, previous = $2, accepted_from = $3, recoveries = $4, rotated_at = $5, idle_expires_at = $6
+WHERE id = $7 AND current = $8 AND state = 'active';
 
 -- A session goes on as another user (a merge) or with a newer proof of the same one.
 
 -- name: SessionReassign
-UPDATE session SET user_id = $1, formerly = $2, auth_time = $3, methods = $4
-WHERE id = $5 AND user_id = $6 AND state = 'active';
+UPDATE session SET user_id = $1, formerly = $2, auth_time = $3, methods = $4, current = $5, previous = $6, accepted_from = $7, rotated_at = $8, idle_expires_at = $9
+WHERE id = $10 AND user_id = $11 AND current = $12 AND state = 'active';
 
 -- An alarm or an expiry was decided for this number; when the session has moved
 -- on since, it must be decided again.
@@ -112,7 +112,22 @@ DELETE FROM session_revocation WHERE session_id IN
   (SELECT session_id FROM session_revocation WHERE revoked_at < $1 LIMIT $2);
 
 -- name: CleanSessions
-DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 LIMIT $2);
+DELETE FROM session WHERE id IN (SELECT id FROM session WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2);
+
+-- Installations that nobody is on when the sessions go that CleanSessions removes
+-- next: browsers, grants of OAuth clients, phones that were given away.
+
+-- name: CleanInstallations
+DELETE FROM installation
+WHERE NOT EXISTS (SELECT 1 FROM session s WHERE s.installation_id = installation.id AND s.state = 'active' AND s.expires_at >= $1)
+  AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'active')
+  AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'locked')
+  AND id IN (SELECT installation_id FROM session WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2);
+
+-- name: CleanDeviceProofs
+DELETE FROM device_proof
+WHERE installation_id IN (SELECT installation_id FROM session WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2)
+  AND NOT EXISTS (SELECT 1 FROM installation i WHERE i.id = device_proof.installation_id);
 
 -- name: UserPromote
 UPDATE app_user SET kind = 'account' WHERE id = $1 AND kind = 'anonymous' AND state = 'active';
@@ -154,8 +169,14 @@ FROM identity WHERE email_lookup = $1 ORDER BY id LIMIT $2;
 INSERT INTO credential_use (id, installation_id, user_id, merged_from, expires_at) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING;
 
+-- name: CredentialUseSettle
+UPDATE credential_use SET user_id = $1, merged_from = $2, expires_at = $3 WHERE id = $4 AND installation_id = $5 AND user_id = '';
+
 -- name: CredentialUse
 SELECT id, installation_id, user_id, merged_from, expires_at FROM credential_use WHERE id = $1;
+
+-- name: AccountMerged
+UPDATE app_user SET state = 'merged', merged_into = $1, state_at = $2 WHERE id = $3 AND kind = 'account' AND state = 'active';
 
 -- name: MergeInsert
 INSERT INTO user_merge (from_user, into_user, id, installation_id, state, records, conflicts, deduped, created_at, finished_at)
@@ -171,7 +192,10 @@ SELECT from_user, into_user, id, installation_id, state, records, conflicts, ded
 FROM user_merge WHERE from_user = $1;
 
 -- name: MergedHere
-SELECT from_user FROM user_merge WHERE into_user = $1 AND installation_id = $2 ORDER BY created_at DESC, id DESC LIMIT $3;
+SELECT m.from_user, m.created_at FROM user_merge m
+WHERE m.into_user = $1 AND m.created_at > $2 AND (m.installation_id = $3
+  OR EXISTS (SELECT 1 FROM session s WHERE s.user_id = m.from_user AND s.installation_id = $4))
+ORDER BY m.created_at DESC, m.id DESC LIMIT $5;
 
 -- name: MergesInto
 SELECT from_user, into_user, id, installation_id, state, records, conflicts, deduped, created_at, finished_at
@@ -201,6 +225,9 @@ DELETE FROM credential_use WHERE id IN (SELECT id FROM credential_use WHERE expi
 
 -- name: CleanChallenges
 DELETE FROM challenge WHERE id IN (SELECT id FROM challenge WHERE expires_at < $1 LIMIT $2);
+
+-- name: IdentityOwner
+SELECT user_id FROM identity WHERE id = $1;
 
 -- name: IdentityCount
 SELECT COUNT(*) FROM identity WHERE user_id = $1;
@@ -243,12 +270,16 @@ ON CONFLICT (session_id) DO UPDATE SET reason = excluded.reason, revoked_at = ex
 -- name: SessionsRevokeUser
 UPDATE session SET state = 'revoked', end_reason = $1 WHERE user_id = $2 AND id <> $3 AND state = 'active';
 
--- name: ProfilePut
-INSERT INTO user_profile (user_id, sealed, updated_at) VALUES ($1, $2, $3)
-ON CONFLICT (user_id) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at;
-
 -- name: Profile
 SELECT sealed, updated_at FROM user_profile WHERE user_id = $1;
+
+-- name: ProfileInsert
+INSERT INTO user_profile (user_id, sealed, updated_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- No two seals are the same, so that sealed tells whether the row is still as it was read.
+
+-- name: ProfileReplace
+UPDATE user_profile SET sealed = $1, updated_at = $2 WHERE user_id = $3 AND sealed = $4;
 
 -- name: ProfileDelete
 DELETE FROM user_profile WHERE user_id = $1;
@@ -288,8 +319,47 @@ INSERT INTO app_user (id, kind, state, created_at, state_at) VALUES ($1, $2, 'de
 -- name: EraseIdentities
 DELETE FROM identity WHERE user_id = $1;
 
+-- What an installation has said of its device, where nobody else is on it.
+
+-- name: EraseDeviceProofs
+DELETE FROM device_proof WHERE installation_id IN (
+  SELECT u.installation_id FROM app_user u WHERE u.id = $1 AND u.installation_id IS NOT NULL
+  UNION SELECT s.installation_id FROM session s WHERE s.user_id = $1)
+AND NOT EXISTS (SELECT 1 FROM session s WHERE s.installation_id = device_proof.installation_id AND s.state = 'active' AND s.user_id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = device_proof.installation_id AND u.kind = 'anonymous' AND u.state = 'active' AND u.id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = device_proof.installation_id AND u.kind = 'anonymous' AND u.state = 'locked' AND u.id <> $1);
+
+-- name: EraseInstallationFacts
+UPDATE installation SET app_version = '', app_build = 0, platform = '', os = '', device = '', locale = '', device_level = '', device_until = 0
+WHERE id IN (
+  SELECT u.installation_id FROM app_user u WHERE u.id = $1 AND u.installation_id IS NOT NULL
+  UNION SELECT s.installation_id FROM session s WHERE s.user_id = $1)
+AND NOT EXISTS (SELECT 1 FROM session s WHERE s.installation_id = installation.id AND s.state = 'active' AND s.user_id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'active' AND u.id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'locked' AND u.id <> $1);
+
+-- A browser and a client's grant never come back, and who was not seen for long
+-- will not; a phone keeps its credential.
+
+-- name: EraseInstallations
+DELETE FROM installation WHERE id IN (
+  SELECT u.installation_id FROM app_user u WHERE u.id = $1 AND u.installation_id IS NOT NULL
+  UNION SELECT s.installation_id FROM session s WHERE s.user_id = $1)
+AND NOT EXISTS (SELECT 1 FROM session s WHERE s.installation_id = installation.id AND s.state = 'active' AND s.user_id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'active' AND u.id <> $1)
+AND NOT EXISTS (SELECT 1 FROM app_user u WHERE u.installation_id = installation.id AND u.kind = 'anonymous' AND u.state = 'locked' AND u.id <> $1)
+AND (platform IN ('browser', 'oauth') OR seen_at < $2);
+
+-- name: EraseSessionProofs
+DELETE FROM session_proof WHERE session_id IN (SELECT id FROM session WHERE user_id = $1);
+
+-- The rows stay until their time is over, without anything but whose they were:
+-- whoever comes with a token of one is told that the account is deleted.
+
 -- name: EraseSessions
-DELETE FROM session WHERE user_id = $1;
+UPDATE session SET state = 'revoked', end_reason = 'account_deleted', installation_id = '', methods = '', scope = '', formerly = '', via = '',
+  jkt = NULL, device_level = '', device_until = 0, created_at = 0, auth_time = 0, rotated_at = 0
+WHERE user_id = $1;
 
 -- name: EraseConflicts
 DELETE FROM merge_conflict WHERE user_id = $1;
@@ -309,6 +379,9 @@ INSERT INTO user_export (id, user_id, state, requested_at, expires_at, size, sha
 -- name: ExportFinish
 UPDATE user_export SET state = 'ready', finished_at = $1, size = $2, sha256 = $3, expires_at = $4 WHERE id = $5 AND state = 'working';
 
+-- name: ExportFail
+UPDATE user_export SET state = 'failed', finished_at = $1, fault = $2 WHERE id = $3 AND state = 'working';
+
 -- The row is written so that an erasure at the same time waits or fails.
 
 -- name: ExportWanted
@@ -322,10 +395,10 @@ ON CONFLICT (export_id, part) DO UPDATE SET sealed = excluded.sealed;
 SELECT sealed FROM user_export_part WHERE export_id = $1 AND part = $2;
 
 -- name: Export
-SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256 FROM user_export WHERE id = $1;
+SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256, fault FROM user_export WHERE id = $1;
 
 -- name: ExportsOfUser
-SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256 FROM user_export WHERE user_id = $1 ORDER BY id DESC LIMIT $2;
+SELECT id, user_id, state, requested_at, finished_at, expires_at, size, sha256, fault FROM user_export WHERE user_id = $1 ORDER BY id DESC LIMIT $2;
 
 -- name: CleanExportParts
 DELETE FROM user_export_part WHERE export_id IN (SELECT id FROM user_export WHERE expires_at < $1 LIMIT $2);
@@ -376,3 +449,60 @@ SELECT COALESCE(MAX(t.at), 0) FROM (
   UNION ALL SELECT i.seen_at FROM installation i JOIN app_user u ON u.installation_id = i.id WHERE u.id = $1
   UNION ALL SELECT s.rotated_at FROM session s WHERE s.user_id = $1
 ) t;
+
+-- name: SessionsActiveOfUser
+SELECT s.id, s.user_id, s.installation_id, s.client_id, s.state, s.end_reason, s.key_version, s.current, s.previous, s.recoveries, s.rotated_at, s.created_at, s.auth_time, s.methods, s.scope, s.idle_expires_at, s.expires_at, s.formerly, s.device_level, s.device_until, s.jkt, s.via, s.accepted_from,
+       u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
+FROM session s LEFT JOIN app_user u ON u.id = s.user_id
+WHERE s.user_id = $1 AND s.state = 'active'
+ORDER BY s.id DESC LIMIT $2;
+
+-- name: SessionProofPut
+INSERT INTO session_proof (session_id, identity_id, expires_at) VALUES ($1, $2, $3)
+ON CONFLICT (session_id, identity_id) DO UPDATE SET expires_at = excluded.expires_at;
+
+-- A session that an OAuth client got is proven by what the browser's was.
+
+-- name: SessionProofsCopy
+INSERT INTO session_proof (session_id, identity_id, expires_at)
+SELECT CAST($1 AS TEXT), p.identity_id, CAST($2 AS BIGINT) FROM session_proof p WHERE p.session_id = $3
+ON CONFLICT DO NOTHING;
+
+-- name: CleanSessionProofs
+DELETE FROM session_proof WHERE session_id IN (SELECT session_id FROM session_proof WHERE expires_at < $1 LIMIT $2);
+
+-- The sessions of a user that were proven with a way to sign in, and those of
+-- which nothing is known.
+
+-- name: RevocationsOfIdentity
+INSERT INTO session_revocation (session_id, reason, revoked_at)
+SELECT s.id, CAST($1 AS TEXT), CAST($2 AS BIGINT) FROM session s
+WHERE s.user_id = $3 AND s.id <> $4 AND s.state = 'active'
+  AND (EXISTS (SELECT 1 FROM session_proof p WHERE p.session_id = s.id AND p.identity_id = $5)
+    OR NOT EXISTS (SELECT 1 FROM session_proof p WHERE p.session_id = s.id))
+ON CONFLICT (session_id) DO UPDATE SET reason = excluded.reason, revoked_at = excluded.revoked_at;
+
+-- name: SessionsRevokeIdentity
+UPDATE session SET state = 'revoked', end_reason = $1
+WHERE user_id = $2 AND id <> $3 AND state = 'active'
+  AND (EXISTS (SELECT 1 FROM session_proof p WHERE p.session_id = session.id AND p.identity_id = $4)
+    OR NOT EXISTS (SELECT 1 FROM session_proof p WHERE p.session_id = session.id));
+
+-- name: UsersNoLogin
+SELECT id, kind, state, installation_id, created_at, merged_into, state_at FROM app_user
+WHERE state = 'locked_no_login' AND state_at < $1 ORDER BY state_at LIMIT $2;
+
+-- name: IdentityMove
+UPDATE identity SET user_id = $1, sealed = $2 WHERE id = $3 AND user_id = $4 AND sealed = $5;
+
+-- name: MergesRedirect
+UPDATE user_merge SET into_user = $1 WHERE into_user = $2;
+
+-- name: AliasesRedirect
+UPDATE app_user SET merged_into = $1 WHERE id IN (SELECT from_user FROM user_merge WHERE into_user = $2);
+
+-- name: SessionFormerly
+UPDATE session SET formerly = $1 WHERE id = $2 AND user_id = $3 AND state = 'active';
+
+-- name: ConflictMove
+UPDATE merge_conflict SET user_id = $1, sealed = $2 WHERE id = $3 AND user_id = $4;

@@ -8,7 +8,7 @@ SELECT id, state, end_reason FROM session WHERE state <> 'active' AND id > $1 OR
 SELECT session_id, 'revoked', reason FROM session_revocation WHERE session_id > $1 ORDER BY session_id LIMIT $2;
 
 -- name: UsersGone
-SELECT id, state, '' FROM app_user WHERE state IN ('locked', 'deleting', 'deleted') AND id > $1 ORDER BY id LIMIT $2;
+SELECT id, state, '' FROM app_user WHERE state IN ('locked', 'locked_no_login', 'deleting', 'deleted') AND id > $1 ORDER BY id LIMIT $2;
 
 -- name: SessionEndAgain
 UPDATE session SET state = $1, end_reason = $2 WHERE id = $3 AND state = 'active';

@@ -19,7 +19,7 @@ func (s *Service) retire(ctx context.Context, now time.Time) error {
 	c := s.config.Anonymous
 	after := ""
 	for range cleanRounds {
-		cut := sqldb.Millis(now.Add(-c.EmptyKeep.D()))
+		cut := sqldb.Millis(now.Add(-min(c.EmptyKeep.D(), c.Keep.D())))
 		idle, err := list(ctx, s.db, "AnonymousIdle", scanUser, cut, cut, cut, after, retireBatch)
 		if err != nil || len(idle) == 0 {
 			return err
@@ -38,22 +38,27 @@ func (s *Service) retire(ctx context.Context, now time.Time) error {
 }
 
 func (s *Service) retireOne(ctx context.Context, u User, now time.Time) error {
-	data, err := s.hasRows(ctx, u.ID)
-	if err != nil {
+	until, err := s.anonymousUntil(ctx, u.ID)
+	if err != nil || now.Before(until) {
 		return err
-	}
-	if data || s.config.Merge.Always || s.events.Wants(EventMerged) { // the team's services may keep something
-		seen, err := one(ctx, s.db, "AnonymousSeen", func(r row) (ms int64, err error) {
-			err = r.Scan(&ms)
-			return ms, err
-		}, u.ID)
-		if err != nil {
-			return err
-		}
-		if sqldb.Time(seen).After(now.Add(-s.config.Anonymous.Keep.D())) {
-			return nil
-		}
 	}
 	_, err = s.requestErasure(ctx, u.ID, "not seen for too long")
 	return err
+}
+
+// anonymousUntil is when an anonymous user is erased who is not seen until then.
+func (s *Service) anonymousUntil(ctx context.Context, user string) (time.Time, error) {
+	keep := s.config.Anonymous.EmptyKeep.D()
+	data, err := s.hasRows(ctx, user)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if data || s.config.Merge.Always || s.events.Wants(EventMerged) { // the team's services may keep something
+		keep = s.config.Anonymous.Keep.D()
+	}
+	seen, err := one(ctx, s.db, "AnonymousSeen", func(r row) (ms int64, err error) {
+		err = r.Scan(&ms)
+		return ms, err
+	}, user)
+	return sqldb.Time(seen).Add(keep), err
 }

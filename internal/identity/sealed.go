@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 )
 
 // lookup is what an identity is found by.
@@ -30,7 +29,6 @@ func (s *Service) blind(message string) (string, error) {
 const (
 	fieldProfile  = "identity.profile"
 	fieldConflict = "identity.merge_conflict"
-	fieldPending  = "identity.pending_link"
 )
 
 // seal puts p into i. It must not be called within a transaction.
@@ -50,36 +48,4 @@ func (s *Service) profile(ctx context.Context, i Identity) (p Profile, err error
 		return p, fmt.Errorf("identity %s: %w", i.ID, err)
 	}
 	return p, json.Unmarshal(raw, &p)
-}
-
-// pendingLink is a proven credential on its way to the account it belongs to.
-type pendingLink struct {
-	Proven  Proven `json:"proven"`
-	Expires int64  `json:"exp"` // Unix seconds
-}
-
-const pendingFor = 15 * time.Minute
-
-func (s *Service) sealPending(ctx context.Context, installation string, proven Proven, now time.Time) (string, error) {
-	raw, err := json.Marshal(pendingLink{proven, now.Add(pendingFor).Unix()})
-	if err != nil {
-		return "", err
-	}
-	sealed, err := s.keys.Seal(ctx, installation, fieldPending, raw)
-	return base64.RawURLEncoding.EncodeToString(sealed), err
-}
-
-// openPending returns the credential that an answer account_exists_other_provider carried.
-func (s *Service) openPending(ctx context.Context, installation, token string) (Proven, error) {
-	bad := invalid("pending_link", "is not one that this installation was given in the last 15 minutes")
-	sealed, err := decode64(token)
-	if err != nil {
-		return Proven{}, bad
-	}
-	raw, err := s.keys.Open(ctx, installation, fieldPending, sealed)
-	var p pendingLink
-	if err != nil || json.Unmarshal(raw, &p) != nil || s.now().Unix() >= p.Expires {
-		return Proven{}, bad
-	}
-	return p.Proven, nil
 }

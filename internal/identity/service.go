@@ -91,6 +91,8 @@ type Service struct {
 	limits       *limit.Shared
 	refreshLimit *limit.Policy // of one session
 
+	newLimit, attachLimit, identityLimit *limit.Policy
+
 	closers []io.Closer
 
 	seed     maphash.Seed
@@ -133,7 +135,7 @@ func (s *Service) Register(ctx context.Context, r Registration) (Registered, err
 	if r.ClientID == "" {
 		r.ClientID = s.app.ID
 	}
-	clonedFrom, unknown := "", ""
+	clonedFrom, unknown, counted := "", "", false
 	by, err := s.bootstrapKey(r)
 	if err != nil {
 		return Registered{}, err
@@ -147,6 +149,12 @@ func (s *Service) Register(ctx context.Context, r Registration) (Registered, err
 			case err != nil:
 				return Registered{}, err
 			case s.owns(line.Installation, r):
+				if !counted {
+					if err := s.mayAttach(ctx, r); err != nil {
+						return Registered{}, err
+					}
+					counted = true
+				}
 				got, done, err := s.attach(ctx, r, line)
 				if err != nil || done {
 					return got, err
@@ -209,7 +217,7 @@ func secretMessage(installation string) []byte {
 
 // create returns false when the key that identifies a repeat is taken.
 func (s *Service) create(ctx context.Context, r Registration, by LineKey, clonedFrom, unknown string) (Registered, bool, error) {
-	if err := s.checkWork(r); err != nil {
+	if err := s.mayCreate(ctx, r); err != nil {
 		if line, found := s.store.Line(ctx, by); found == nil { // a repeat: it is there already
 			return s.attach(ctx, r, line)
 		}

@@ -25,10 +25,11 @@ type Session struct {
 	EndReason      Reason // why it is not active; "" while it is
 	KeyVersion     int    // of the MAC key that its refresh tokens are made with
 
-	Current    int64
-	Previous   int64 // 0 = none yet
-	Recoveries int   // recoveries in a row, so Current-Previous-1; at most MaxRecoveries
-	RotatedAt  time.Time
+	Current      int64
+	Previous     int64 // 0 = none yet
+	AcceptedFrom int64 // after sign-ins: the numbers from this one to Previous are as good as Previous; 0 = Previous alone
+	Recoveries   int   // recoveries in a row, so Current-Previous-1; at most MaxRecoveries
+	RotatedAt    time.Time
 
 	CreatedAt     time.Time
 	AuthTime      time.Time // when the user last proved who they are
@@ -168,18 +169,48 @@ func Decide(s Session, u User, p Presented, now time.Time, policy RefreshPolicy)
 		return keep(s, now, policy)
 	case p.Counter == s.Current:
 		return advance(s, RuleRotate, now, policy)
-	case p.Counter == s.Previous && recent:
+	case s.acceptedBefore(p.Counter) && recent:
 		return Verdict{Rule: RuleConcurrent, After: s, Replay: "concurrent"}
-	case p.Counter == s.Previous && s.Recoveries < MaxRecoveries:
+	case s.acceptedBefore(p.Counter) && s.Recoveries < MaxRecoveries:
 		return advance(s, RuleLostResponse, now, policy)
 	case p.Counter > s.Current && p.Restoring:
 		s.Current = p.Counter
 		return advance(s, RuleFastForward, now, policy)
-	case p.Counter < s.Current && p.Counter != s.Previous && recent:
+	case p.Counter < s.Current && !s.acceptedBefore(p.Counter) && recent:
 		return refuse(RuleStaleDuplicate, ReasonStaleDuplicate)
 	default:
 		return end(s, RuleReused, SessionRevoked, ReasonReused)
 	}
+}
+
+// acceptedBefore reports whether the number is one that the app may have stored
+// last although a newer one was issued.
+func (s Session) acceptedBefore(counter int64) bool {
+	return counter == s.Previous || s.AcceptedFrom > 0 && counter >= s.AcceptedFrom && counter < s.Previous
+}
+
+// maxRenewals bounds how many sign-ins in a row issue a number without one of them being used.
+const maxRenewals = 16
+
+// renewed is a session whose user has proven themselves anew: the next number is
+// issued, and ends those before it once it is used (ASVS 5.0 7.2.4). It cannot end
+// them at once: when the answer is lost the app has what it had before, which may
+// be any number that it was not seen to replace. A line that is recovering from
+// lost answers stays as it is, because its orphans must stay dead.
+func renewed(s Session, now time.Time, policy RefreshPolicy) Session {
+	if s.KeyThumbprint != "" || s.Recoveries > 0 {
+		return s
+	}
+	if s.AcceptedFrom == 0 {
+		s.AcceptedFrom = max(1, s.Previous)
+	}
+	if s.Current-s.AcceptedFrom >= maxRenewals {
+		return s
+	}
+	s.Previous = s.Current
+	s.Current++
+	s.RotatedAt, s.IdleExpiresAt = now, now.Add(policy.Idle)
+	return s
 }
 
 // touchEvery is how much of the idle time must have passed before a bound
@@ -206,7 +237,7 @@ func advance(s Session, rule Rule, now time.Time, policy RefreshPolicy) Verdict 
 		s.Recoveries++
 		v.Replay = "lost-response"
 	} else {
-		s.Previous, s.Recoveries = s.Current, 0
+		s.Previous, s.AcceptedFrom, s.Recoveries = s.Current, 0, 0
 	}
 	s.Current++
 	s.RotatedAt = now

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,12 +39,26 @@ type SignedIn struct {
 // It may be repeated with the same credential from the same installation: the
 // answer is the same and nothing happens twice.
 func (s *Service) SignIn(ctx context.Context, p *module.Principal, proven Proven, undo bool) (SignedIn, error) {
+	return s.signIn(ctx, p, proven, SignInOptions{Undo: undo})
+}
+
+// SignInOptions are what the user has decided.
+type SignInOptions struct {
+	Undo          bool   // keep the account although its deletion was asked for
+	KeepAnonymous bool   // carry nothing over: the anonymous user stays the installation's
+	EndSession    string // end this session of the account, or of another account on the installation, to make room (L30)
+}
+
+func (s *Service) signIn(ctx context.Context, p *module.Principal, proven Proven, o SignInOptions) (SignedIn, error) {
 	out, err := s.again(ctx, p, &proven)
+	if err == nil && out == nil {
+		err = s.limitIdentity(ctx, proven)
+	}
 	for i := 0; err == nil && out == nil; i++ {
 		if i == maxTries {
 			return SignedIn{}, problem.New(problem.StorageUnavailable, "the account is being changed by other requests").After(time.Second)
 		}
-		if out, err = s.signInOnce(ctx, p, proven, undo); err == nil && out == nil { // somebody was faster, perhaps with this very credential
+		if out, err = s.signInOnce(ctx, p, proven, o); err == nil && out == nil { // somebody was faster, perhaps with this very credential
 			out, err = s.again(ctx, p, &proven)
 		}
 	}
@@ -59,48 +72,68 @@ func (s *Service) SignIn(ctx context.Context, p *module.Principal, proven Proven
 type attempt struct {
 	p        *module.Principal
 	proven   Proven
+	options  SignInOptions
 	now      time.Time
 	line     Line
 	current  Grant    // the session of p
 	identity Identity // whose lookup the credential has; zero when nobody's
 	owner    User
+	taken    []Identity // of other accounts, with the credential's verified address
 	change   Change
 	out      SignedIn
 	after    []Revocation
 }
 
 // signInOnce returns nil when what it read has changed before it could write.
-func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Proven, undo bool) (*SignedIn, error) {
+func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Proven, o SignInOptions) (*SignedIn, error) {
 	a, err := s.read(ctx, p, proven)
 	if err != nil {
 		return nil, err
 	}
-	if a.owner.State == UserDeleting && undo {
+	a.options = o
+	out, err := s.attempt(ctx, a)
+	if err != nil {
+		return nil, s.hold(ctx, a, err)
+	}
+	return out, nil
+}
+
+func (s *Service) attempt(ctx context.Context, a *attempt) (*SignedIn, error) {
+	var err error
+	if a.owner.State == UserDeleting && a.options.Undo {
 		return nil, s.undoErasure(ctx, a.owner.ID, userEntry(ctx, a.owner.ID, "user.undelete", a.owner.ID, "", nil))
 	}
 	facts := SignInFacts{Current: a.current.User, Owner: a.owner}
 	if a.owner.ID != "" {
-		if err := s.usable(ctx, a.owner); err != nil {
+		if err := s.usable(ctx, a); err != nil {
 			return nil, err
 		}
-		if facts.HasData, err = s.hasData(ctx, a.current.User); err != nil {
-			return nil, err
+		if !a.options.KeepAnonymous {
+			if facts.HasData, err = s.hasData(ctx, a.current.User); err != nil {
+				return nil, err
+			}
 		}
-	} else if facts.EmailTaken, err = s.emailTaken(ctx, proven); err != nil {
+	} else if a.taken, err = s.emailTaken(ctx, a.proven); err != nil {
 		return nil, err
 	}
+	facts.EmailTaken = len(a.taken) > 0
 	a.out.Move = DecideSignIn(facts)
 	if err := s.plan(ctx, a); err != nil {
 		return nil, err
 	}
-	done, err := s.store.Apply(ctx, a.change)
+	done := false
+	if a.change.EndAll != nil {
+		done, err = s.changeWithSessions(ctx, a.change.EndAll.UserID, a.change)
+	} else {
+		done, err = s.store.Apply(ctx, a.change)
+	}
 	if err != nil || !done {
 		return nil, err
 	}
-	s.metrics.signIns.WithLabelValues(providerKind(proven.Provider), string(a.out.Move)).Inc()
+	s.metrics.signIns.WithLabelValues(providerKind(a.proven.Provider), string(a.out.Move)).Inc()
 	s.revocations.announce(ctx, a.after...)
 	if a.newDevice() {
-		s.tell(ctx, SecurityEvent{Kind: SecurityNewDevice, User: a.out.User.ID, Session: a.out.Session.ID, Installation: p.InstallationID, Provider: proven.Provider, At: a.now})
+		s.tell(ctx, SecurityEvent{Kind: SecurityNewDevice, User: a.out.User.ID, Session: a.out.Session.ID, Installation: a.p.InstallationID, Provider: a.proven.Provider, At: a.now})
 	}
 	if m := a.out.Merged; m != nil {
 		*m, err = s.store.MergeOf(ctx, m.From)
@@ -117,6 +150,9 @@ func (s *Service) read(ctx context.Context, p *module.Principal, proven Proven) 
 		return nil, credentialUsed()
 	}
 	a := &attempt{p: p, proven: proven, now: s.now()}
+	if err := s.unanswered(ctx, proven.Take); err != nil {
+		return nil, err
+	}
 	lookup, err := s.lookup(proven.Profile.Issuer, proven.Profile.Subject)
 	if err != nil {
 		return nil, err
@@ -168,10 +204,29 @@ func (a *attempt) newDevice() bool {
 	return false
 }
 
-// usable refuses an account that cannot sign in.
-func (s *Service) usable(ctx context.Context, u User) error {
+// unanswered refuses the answer to a challenge that was answered meanwhile.
+func (s *Service) unanswered(ctx context.Context, c *Challenge) error {
+	if c == nil {
+		return nil
+	}
+	_, err := s.store.Challenge(ctx, c.ID)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return challengeGone()
+	}
+	return err
+}
+
+// usable refuses an account that cannot sign in. One that was locked because its
+// provider withdrew the only way in comes back with that way (L22).
+func (s *Service) usable(ctx context.Context, a *attempt) error {
+	u := a.owner
 	switch u.State {
 	case UserActive:
+		return nil
+	case UserNoLogin:
+		a.change.State = []StateChange{{UserID: u.ID, From: UserNoLogin, To: UserActive, At: a.now}}
+		a.change.Audit = append(a.change.Audit, userEntry(ctx, u.ID, "user.unlock", u.ID, "the provider vouches for the user again", nil))
+		a.owner.State = UserActive
 		return nil
 	case UserLocked:
 		return problem.New(problem.AccountLocked, "the account is locked").With("recoverable", recoverNot)
@@ -218,25 +273,6 @@ func (s *Service) hasRows(ctx context.Context, user string) (bool, error) {
 	return false, nil
 }
 
-// emailTaken is L8. Only addresses that both sides have verified say anything,
-// and they only ever lead to a question, never to a link.
-func (s *Service) emailTaken(ctx context.Context, proven Proven) (bool, error) {
-	if !proven.EmailVerified || proven.Profile.Email == "" || proven.Profile.PrivateEmail {
-		return false, nil
-	}
-	lookup, err := s.emailLookup(proven.Profile.Email)
-	if err != nil {
-		return false, err
-	}
-	all, err := s.store.IdentitiesByEmail(ctx, lookup, 10)
-	for _, i := range all {
-		if i.EmailVerified {
-			return true, nil
-		}
-	}
-	return false, err
-}
-
 // plan fills a.change and a.out for the move.
 func (s *Service) plan(ctx context.Context, a *attempt) error {
 	var err error
@@ -249,8 +285,8 @@ func (s *Service) plan(ctx context.Context, a *attempt) error {
 		err = s.planMerge(ctx, a)
 	case MoveAgain:
 		a.out.User = a.owner
-		a.out.Session = proofOf(a.current.Session, a)
-		a.change.Reassign = &Reassign{Before: a.current.User.ID, After: a.out.Session}
+		a.out.Session = s.proofOf(a.current.Session, a)
+		a.change.Reassign = &Reassign{Before: a.current.User.ID, Current: a.current.Session.Current, After: a.out.Session}
 	default:
 		err = s.planBeside(ctx, a)
 	}
@@ -265,11 +301,19 @@ func (s *Service) plan(ctx context.Context, a *attempt) error {
 	if err == nil && a.newDevice() {
 		err = s.withNotice(ctx, &a.change, a.owner.ID, mail.NewDevice, mail.Values{Device: deviceName(a.line.Installation), At: a.now})
 	}
-	if a.owner.ID != "" {
+	if a.owner.ID != "" && len(a.change.State) == 0 {
 		a.change.Active = a.owner.ID
 	}
-	if a.proven.UseID != "" {
-		a.change.Use = &CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, UserID: a.out.User.ID, ExpiresAt: a.proven.UseUntil}
+	with := a.identity.ID
+	if a.change.Identity != nil {
+		with = a.change.Identity.ID
+	}
+	if len(a.change.Audit) == 0 { // who was signed in has shown again who they are
+		a.change.Audit = append(a.change.Audit, userEntry(ctx, a.out.User.ID, "session.renew", a.out.Session.ID, a.proven.Provider, nil))
+	}
+	a.change.ProvenWith = &SessionProof{SessionID: a.out.Session.ID, IdentityID: with, ExpiresAt: a.out.Session.ExpiresAt}
+	a.spend(a.out.User.ID)
+	if a.change.Use != nil {
 		if a.out.Merged != nil {
 			a.change.Use.MergedFrom = a.out.Merged.From
 		}
@@ -277,8 +321,20 @@ func (s *Service) plan(ctx context.Context, a *attempt) error {
 	return err
 }
 
-// proofOf is session with the proof that was given now.
-func proofOf(session Session, a *attempt) Session {
+// spend makes the credential's being used part of the change.
+func (a *attempt) spend(user string) {
+	a.change.Take = a.proven.Take
+	if a.proven.held != nil {
+		a.change.Take = a.proven.held
+	}
+	if a.proven.UseID != "" {
+		a.change.Use = &CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, UserID: user, ExpiresAt: a.proven.UseUntil, Held: a.proven.held != nil || a.proven.Settle}
+	}
+}
+
+// proofOf is session with the proof that was given now, and its next refresh token.
+func (s *Service) proofOf(session Session, a *attempt) Session {
+	session = renewed(session, a.now, s.config.policy())
 	session.AuthTime, session.Methods = a.now, a.proven.Methods
 	return session
 }
@@ -288,8 +344,8 @@ func (s *Service) planPromote(ctx context.Context, a *attempt) error {
 	u := a.current.User
 	a.change.Promote = u.ID
 	u.Kind = Account
-	a.out.User, a.out.Session = u, proofOf(a.current.Session, a)
-	a.change.Reassign = &Reassign{Before: u.ID, After: a.out.Session}
+	a.out.User, a.out.Session = u, s.proofOf(a.current.Session, a)
+	a.change.Reassign = &Reassign{Before: u.ID, Current: a.current.Session.Current, After: a.out.Session}
 	a.change.Audit = append(a.change.Audit, userEntry(ctx, u.ID, "user.promote", u.ID, a.proven.Provider, nil))
 	s.within(a, func(ctx context.Context, tx *sqldb.Tx) error {
 		return s.events.Emit(ctx, tx, EventPromoted, u.ID, promotedEvent{User: u.ID, Installation: a.p.InstallationID})
@@ -311,18 +367,18 @@ func (s *Service) planMerge(ctx context.Context, a *attempt) error {
 		// The account is signed in here already: one of the two lines of tokens must end.
 		a.change.End = append(a.change.End, Ending{SessionID: a.current.Session.ID, Reason: ReasonUserMerged, At: a.now})
 		a.after = append(a.after, Revocation{SessionID: a.current.Session.ID, Reason: ReasonUserMerged, At: a.now})
-		a.out.Session = proofOf(there, a)
-		a.out.Session.Formerly = withFormer(there.Formerly, from.ID)
-		a.change.Reassign = &Reassign{Before: a.owner.ID, After: a.out.Session}
+		a.out.Session = s.proofOf(there, a)
+		a.out.Session.Formerly = withFormer(there.Formerly, from.ID, a.now)
+		a.change.Reassign = &Reassign{Before: a.owner.ID, Current: there.Current, After: a.out.Session}
 	} else {
-		a.out.Session = proofOf(a.current.Session, a)
+		a.out.Session = s.proofOf(a.current.Session, a)
 		a.out.Session.UserID = a.owner.ID
 		formerly, err := s.formerlyHere(ctx, a.owner.ID, a.p.InstallationID)
 		if err != nil {
 			return err
 		}
-		a.out.Session.Formerly = withFormer(formerly, from.ID)
-		a.change.Reassign = &Reassign{Before: from.ID, After: a.out.Session}
+		a.out.Session.Formerly = withFormer(formerly, from.ID, a.now)
+		a.change.Reassign = &Reassign{Before: from.ID, Current: a.current.Session.Current, After: a.out.Session}
 	}
 	a.change.Audit = append(a.change.Audit, userEntry(ctx, a.owner.ID, "user.merge", from.ID, a.proven.Provider, map[string]string{"into": a.owner.ID, "merge": m.ID}))
 	s.within(a, func(ctx context.Context, tx *sqldb.Tx) error { return s.beginMerge(ctx, tx, *m) })
@@ -342,22 +398,12 @@ func (s *Service) planBeside(ctx context.Context, a *attempt) error {
 	}
 	a.out.User = u
 	if there := sessionOf(a.line, u.ID); there.ID != "" {
-		a.out.Session = proofOf(there, a)
-		a.change.Reassign = &Reassign{Before: u.ID, After: a.out.Session}
+		a.out.Session = s.proofOf(there, a)
+		a.change.Reassign = &Reassign{Before: u.ID, Current: there.Current, After: a.out.Session}
 		return nil
 	}
-	accounts := 0
-	for _, g := range a.line.Active {
-		if g.User.Kind != Account {
-			continue
-		}
-		if accounts++; s.config.Accounts.One {
-			a.change.End = append(a.change.End, Ending{SessionID: g.Session.ID, Reason: ReasonReplaced, At: a.now})
-			a.after = append(a.after, Revocation{SessionID: g.Session.ID, Reason: ReasonReplaced, At: a.now})
-		}
-	}
-	if accounts >= maxAccounts && !s.config.Accounts.One {
-		return problem.New(problem.TooManyAccounts, "%d accounts are signed in on this installation; sign one out first", accounts)
+	if err := s.accountsLeft(ctx, a); err != nil {
+		return err
 	}
 	session, err := s.beginSession(u, a.line.Installation, a.current.Session.ClientID, a.proven.Methods, a.now)
 	if err != nil {
@@ -371,27 +417,6 @@ func (s *Service) planBeside(ctx context.Context, a *attempt) error {
 	return nil
 }
 
-// installationsLeft bounds on how many installations an account is signed in.
-func (s *Service) installationsLeft(ctx context.Context, a *attempt) error {
-	if sessionOf(a.line, a.owner.ID).ID != "" {
-		return nil
-	}
-	all, err := s.store.SessionsOf(ctx, a.owner.ID, 500)
-	if err != nil {
-		return err
-	}
-	var there []string
-	for _, g := range all {
-		if g.Session.Via == "" && g.Session.State == SessionActive && !a.now.After(g.Session.RefreshExpiresAt()) {
-			there = append(there, g.Session.ID)
-		}
-	}
-	if len(there) < maxInstallations {
-		return nil
-	}
-	return problem.New(problem.TooManyInstallations, "the account is signed in on %d installations; end one of its sessions first", len(there)).With("sessions", there)
-}
-
 func sessionOf(l Line, user string) Session {
 	for _, g := range l.Active {
 		if g.User.ID == user {
@@ -399,79 +424,6 @@ func sessionOf(l Line, user string) Session {
 		}
 	}
 	return Session{}
-}
-
-// existsElsewhere is L8. The credential is spent, so the answer carries what is
-// needed to attach it after the owner has signed in as before.
-func (s *Service) existsElsewhere(ctx context.Context, a *attempt) error {
-	pending, err := s.sealPending(ctx, a.p.InstallationID, a.proven, a.now)
-	if err != nil {
-		return err
-	}
-	if a.proven.UseID != "" {
-		use := CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, ExpiresAt: a.proven.UseUntil}
-		if done, err := s.store.Apply(ctx, Change{Use: &use}); err != nil {
-			return err
-		} else if !done {
-			return credentialUsed()
-		}
-	}
-	return problem.New(problem.AccountExistsElsewhere, "an account with this address signs in otherwise; sign in to it and send pending_link, and this way to sign in is added to it").
-		With("pending_link", pending)
-}
-
-// addIdentity makes the credential a way into a.out.User.
-func (s *Service) addIdentity(ctx context.Context, a *attempt) error {
-	email, err := s.emailLookup(a.proven.Profile.Email)
-	if err != nil {
-		return err
-	}
-	i := Identity{ID: newID(prefixIdentity), UserID: a.out.User.ID, Provider: a.proven.Provider, Lookup: a.identity.Lookup,
-		EmailLookup: email, EmailVerified: a.proven.EmailVerified, CreatedAt: a.now, UsedAt: a.now}
-	a.change.Identity = &i
-	return s.seal(ctx, &i, a.proven.Profile)
-}
-
-// useIdentity writes down that it was used and what the provider says of the person now.
-func (s *Service) useIdentity(ctx context.Context, a *attempt) error {
-	i := a.identity
-	old, err := s.profile(ctx, i)
-	if err != nil {
-		return err
-	}
-	if against := a.proven.Against; against != nil && !bytes.Equal(against, old.Secret) {
-		return problem.New(problem.CredentialInvalid, "the credential was changed while it was being verified; use the new one")
-	}
-	fresh := a.proven.Profile.orElse(old)
-	if i.EmailLookup, err = s.emailLookup(fresh.Email); err != nil {
-		return err
-	}
-	if a.proven.Profile.Email != "" {
-		i.EmailVerified = a.proven.EmailVerified
-	}
-	i.UsedAt = a.now
-	a.change.Used, a.change.UsedFrom = &i, a.identity.Sealed
-	return s.seal(ctx, &i, fresh)
-}
-
-// orElse keeps what a provider tells at the first sign-in alone.
-func (p Profile) orElse(old Profile) Profile {
-	if p.Email == "" {
-		p.Email, p.PrivateEmail = old.Email, old.PrivateEmail
-	}
-	if p.Email == old.Email {
-		p.EmailOff = old.EmailOff
-	}
-	if p.Name == "" {
-		p.Name = old.Name
-	}
-	if p.Refresh == "" {
-		p.Refresh, p.Client = old.Refresh, old.Client
-	}
-	if p.Secret == nil {
-		p.Secret = old.Secret
-	}
-	return p
 }
 
 // within adds fn to what the change writes with its transaction.

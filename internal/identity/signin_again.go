@@ -28,8 +28,12 @@ func (s *Service) again(ctx context.Context, p *module.Principal, proven *Proven
 		return nil, spent
 	}
 	if use.UserID == "" {
-		proven.UseID = ""
-		return nil, nil
+		found, err := s.resumeHeld(ctx, p.InstallationID, proven)
+		if err == nil && !found && proven.Repeat {
+			return nil, spent
+		}
+		proven.Settle = !found
+		return nil, err
 	}
 	line, err := s.store.Line(ctx, LineKey{ID: p.InstallationID})
 	if err != nil {

@@ -49,11 +49,11 @@ func TestWithFormerKeepsTheNewest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var list string
 		var want []string // by the definition: every user once, by last mention
-		for range rapid.IntRange(0, 30).Draw(t, "merges") {
-			user := rapid.SampledFrom([]string{"usr_a", "usr_b", "usr_c", "usr_d", "usr_e", "usr_f", "usr_g", "usr_h"}).Draw(t, "user")
-			list = withFormer(list, user)
+		for range rapid.IntRange(0, 60).Draw(t, "merges") {
+			user := "usr_" + string(rune('a'+rapid.IntRange(0, 19).Draw(t, "user")))
+			list = withFormer(list, user, t0)
 			want = append([]string{user}, slices.DeleteFunc(want, func(s string) bool { return s == user })...)
-			if got := strings.Fields(list); !slices.Equal(got, want[:min(len(want), maxFormerly)]) {
+			if got := strings.Fields(formerNow(list, t0)); !slices.Equal(got, want[:min(len(want), maxFormerly)]) {
 				t.Fatalf("%q, wanted the newest %d of %q", got, maxFormerly, want)
 			}
 		}

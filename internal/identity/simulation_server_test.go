@@ -129,6 +129,7 @@ func (s *simServer) open() {
 	people, limits := &module.People{}, limit.NewShared(limit.New(s.clock), nil, 0, log, registry)
 	config := defaultConfig()
 	config.Refresh.Limit = 100_000 // what is simulated is not how often
+	config.Limits = LimitsConfig{Bootstrap: 1_000_000, Identity: 1_000_000}
 	config.Deletion.Grace = 0
 	trail := audit.New(s.db, s.clock)
 	var auth *authenticator

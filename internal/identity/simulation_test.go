@@ -85,6 +85,42 @@ func TestHonestClientIsNeverRefused(t *testing.T) {
 	})
 }
 
+// TestHonestClientThatSignsInIsNeverRefused mixes in sign-ins, whose answers get
+// lost as well: whatever the client stored last is good, and what it has been
+// seen to replace is not.
+func TestHonestClientThatSignsInIsNeverRefused(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := newPureLine()
+		h := &honest{token: 1}
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			if p.now.Sub(t0) > 300*24*time.Hour {
+				return
+			}
+			pause(t, p)
+			if rapid.Bool().Draw(t, "signs in") {
+				before := p.s
+				p.s = renewed(p.s, p.now, testPolicy)
+				if p.s.Current < before.Current || p.s.Current-p.s.Previous-1 != int64(p.s.Recoveries) {
+					t.Fatalf("%+v became %+v", before, p.s)
+				}
+				if rapid.Bool().Draw(t, "the answer arrives") {
+					h.token, h.failures = p.s.Current, 0
+				}
+				continue
+			}
+			old, current := h.token, p.s.Current
+			h.refresh(t, p)
+			if old == current && h.failures == 0 { // the newest was used: all before it are dead
+				for n := int64(1); n < old; n++ {
+					if v := Decide(p.s, p.u, Presented{Counter: n}, p.now.Add(time.Hour), testPolicy); v.Granted() {
+						t.Fatalf("number %d is good although %d was used: %+v", n, old, p.s)
+					}
+				}
+			}
+		}
+	})
+}
+
 // TestTheftEndsTheFamily lets a thief copy the token of a client that loses
 // nothing. One of them may go on alone; the second time the line changes hands
 // the session ends for both.

@@ -14,7 +14,9 @@ func (w *writer) account(c Change) {
 	if c.Active != "" {
 		w.one("UserIsActive", c.Active)
 	}
-	if u := c.Use; u != nil {
+	if u := c.Use; u != nil && u.Held {
+		w.one("CredentialUseSettle", u.UserID, orNull(u.MergedFrom), sqldb.Millis(u.ExpiresAt), u.ID, u.InstallationID)
+	} else if u != nil {
 		w.one("CredentialUseInsert", u.ID, u.InstallationID, u.UserID, orNull(u.MergedFrom), sqldb.Millis(u.ExpiresAt))
 	}
 	if t := c.Take; t != nil {
@@ -31,7 +33,11 @@ func (w *writer) account(c Change) {
 		w.one("UserPromote", c.Promote)
 	}
 	if m := c.Merge; m != nil {
-		w.one("UserMerged", m.Into, sqldb.Millis(m.CreatedAt), m.From)
+		query := "UserMerged"
+		if m.Account {
+			query = "AccountMerged"
+		}
+		w.one(query, m.Into, sqldb.Millis(m.CreatedAt), m.From)
 		w.one("MergeInsert", m.From, m.Into, m.ID, m.InstallationID, string(m.State), m.Records, m.Conflicts, m.Deduped,
 			sqldb.Millis(m.CreatedAt), millisOrNull(m.FinishedAt))
 		w.revocation(Ending{SessionID: m.From, Reason: ReasonUserMerged, At: m.CreatedAt})
@@ -49,17 +55,35 @@ func (w *writer) account(c Change) {
 
 // endAll records the revocations first: they are of the sessions that are active still.
 func (w *writer) endAll(e *EndAll) {
-	for _, step := range []struct {
+	type step struct {
 		query string
 		args  []any
-	}{
+	}
+	steps := []step{
 		{"RevocationsOfUser", []any{string(e.Reason), sqldb.Millis(e.At), e.UserID, e.Except}},
 		{"SessionsRevokeUser", []any{string(e.Reason), e.UserID, e.Except}},
-	} {
+	}
+	if e.Proven != "" {
+		steps = []step{
+			{"RevocationsOfIdentity", append(steps[0].args, e.Proven)},
+			{"SessionsRevokeIdentity", append(steps[1].args, e.Proven)},
+		}
+	}
+	for _, step := range steps {
 		if w.err == nil {
 			_, w.err = w.tx.ExecContext(w.ctx, Queries.Get(step.query), step.args...)
 			w.wrote = true
 		}
+	}
+}
+
+// proven writes down what a session was proven with. It comes after the session.
+func (w *writer) proven(c Change) {
+	if p := c.ProvenWith; p != nil && w.err == nil {
+		_, w.err = w.tx.ExecContext(w.ctx, Queries.Get("SessionProofPut"), p.SessionID, p.IdentityID, sqldb.Millis(p.ExpiresAt))
+	}
+	if c.ProvenAs != "" && c.Session != nil && w.err == nil {
+		_, w.err = w.tx.ExecContext(w.ctx, Queries.Get("SessionProofsCopy"), c.Session.ID, sqldb.Millis(c.Session.ExpiresAt), c.ProvenAs)
 	}
 }
 

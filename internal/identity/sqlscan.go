@@ -54,7 +54,7 @@ func scanGrant(r row) (g Grant, err error) {
 	var jkt sql.NullString
 	var u userColumns
 	err = r.Scan(append([]any{&s.ID, &s.UserID, &s.InstallationID, &s.ClientID, &s.State, &s.EndReason, &s.KeyVersion,
-		&s.Current, &s.Previous, &s.Recoveries, &rotated, &created, &auth, &s.Methods, &s.Scope, &idle, &absolute, &s.Formerly, &s.Device.Level, &until, &jkt, &s.Via},
+		&s.Current, &s.Previous, &s.Recoveries, &rotated, &created, &auth, &s.Methods, &s.Scope, &idle, &absolute, &s.Formerly, &s.Device.Level, &until, &jkt, &s.Via, &s.AcceptedFrom},
 		u.targets()...)...)
 	if err != nil {
 		return Grant{}, err

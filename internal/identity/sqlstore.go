@@ -101,12 +101,14 @@ func (w *writer) change(c Change) {
 		w.one("UserInsert", u.ID, string(u.Kind), string(u.State), orNull(u.InstallationID), sqldb.Millis(u.CreatedAt))
 	}
 	if r := c.Reassign; r != nil {
-		w.one("SessionReassign", r.After.UserID, r.After.Formerly, sqldb.Millis(r.After.AuthTime), r.After.Methods, r.After.ID, r.Before)
+		w.one("SessionReassign", r.After.UserID, r.After.Formerly, sqldb.Millis(r.After.AuthTime), r.After.Methods,
+			r.After.Current, r.After.Previous, r.After.AcceptedFrom, sqldb.Millis(r.After.RotatedAt), sqldb.Millis(r.After.IdleExpiresAt), r.After.ID, r.Before, r.Current)
 	}
 	if c.Session != nil {
 		w.session(c.Session)
 	}
 	w.release()
+	w.proven(c)
 	if c.Identity != nil {
 		w.identity(c.Identity)
 	}
@@ -177,7 +179,7 @@ func (w *writer) session(s *Session) {
 func (w *writer) update(u *Update) {
 	a := u.After
 	if a.State == SessionActive {
-		w.one("SessionAdvance", a.Current, a.Previous, a.Recoveries, sqldb.Millis(a.RotatedAt), sqldb.Millis(a.IdleExpiresAt), a.ID, u.Before.Current)
+		w.one("SessionAdvance", a.Current, a.Previous, a.AcceptedFrom, a.Recoveries, sqldb.Millis(a.RotatedAt), sqldb.Millis(a.IdleExpiresAt), a.ID, u.Before.Current)
 		return
 	}
 	w.one("SessionEnd", string(a.State), string(a.EndReason), a.ID, u.Before.Current)
@@ -230,6 +232,15 @@ func (s *SQLStore) Session(ctx context.Context, id string) (g Grant, err error) 
 func (s *SQLStore) SessionsOf(ctx context.Context, userID string, limit int) (all []Grant, err error) {
 	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
 		all, err = grants(ctx, q, "SessionsOfUser", userID, limit)
+		return err
+	})
+	return all, err
+}
+
+// ActiveSessionsOf is Store.ActiveSessionsOf.
+func (s *SQLStore) ActiveSessionsOf(ctx context.Context, userID string, limit int) (all []Grant, err error) {
+	err = s.db.Read(ctx, func(ctx context.Context, q sqldb.Querier) error {
+		all, err = grants(ctx, q, "SessionsActiveOfUser", userID, limit)
 		return err
 	})
 	return all, err
@@ -297,8 +308,9 @@ func (s *SQLStore) Clean(ctx context.Context, before Retention, limit int) (tota
 		than  time.Time
 	}{
 		{"CleanBootstrapKeys", before.BootstrapKeys}, {"CleanProofs", before.Proofs},
-		{"CleanRevocations", before.Revocations}, {"CleanSessions", before.Sessions},
-		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired}, {"CleanBrowsers", before.Expired},
+		{"CleanRevocations", before.Revocations},
+		{"CleanInstallations", before.Sessions}, {"CleanDeviceProofs", before.Sessions}, {"CleanSessions", before.Sessions},
+		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired}, {"CleanBrowsers", before.Expired}, {"CleanSessionProofs", before.Expired},
 		{"CleanExportParts", before.Expired}, {"CleanExports", before.Expired},
 	} {
 		var n int64

@@ -31,6 +31,10 @@ type Store interface {
 	// SessionsOf lists the newest sessions of a user, at most limit.
 	SessionsOf(ctx context.Context, userID string, limit int) ([]Grant, error)
 
+	// ActiveSessionsOf lists the newest active sessions of a user, at most limit;
+	// their time may be over.
+	ActiveSessionsOf(ctx context.Context, userID string, limit int) ([]Grant, error)
+
 	User(ctx context.Context, id string) (User, error)
 	Installation(ctx context.Context, id string) (Installation, error)
 
@@ -115,7 +119,7 @@ type Change struct {
 	EndAll       *EndAll        // no condition
 	Update       *Update        // the session is active and still has the number of Before
 	Promote      string         // the anonymous user with this id is active; it becomes an account
-	Merge        *UserMerge     // From is active and anonymous; its access tokens are refused from CreatedAt on
+	Merge        *UserMerge     // From is active and anonymous, or an account where the merge says so; its access tokens are refused from CreatedAt on
 	State        []StateChange  // each user has the state From
 	User         *User          // new; its installation has no other active anonymous user
 	Identity     *Identity      // new; nobody has its lookup
@@ -124,7 +128,9 @@ type Change struct {
 	Unlink       *Identity      // the user has it
 	Reassign     *Reassign      // the session is active and of the user Before
 	Session      *Session       // new; its user has no other active session on its installation
-	Use          *CredentialUse // not spent before
+	Use          *CredentialUse // not spent before; one that is held was, by nobody
+	ProvenWith   *SessionProof  // no condition
+	ProvenAs     string         // Session is proven with what the session of this id is; no condition
 	Challenges   []Challenge    // each still has its version; 0 = not there
 	Take         *Challenge     // still has this version; it is removed
 	Browser      *Browser       // new
@@ -138,10 +144,18 @@ type Change struct {
 	Within func(ctx context.Context, tx *sqldb.Tx) error
 }
 
-// Reassign makes a session go on as After.UserID, with its AuthTime, Methods and Formerly.
+// SessionProof is a way to sign in that a session was opened or renewed with.
+type SessionProof struct {
+	SessionID, IdentityID string
+	ExpiresAt             time.Time // absolute end of the session
+}
+
+// Reassign makes a session go on as After.UserID, with its AuthTime, Methods,
+// Formerly and numbers.
 type Reassign struct {
-	Before string // user id
-	After  Session
+	Before  string // user id
+	Current int64  // number before
+	After   Session
 }
 
 // StateChange moves a user from one state to another.
@@ -155,6 +169,7 @@ type StateChange struct {
 type EndAll struct {
 	UserID string
 	Except string // a session that stays; "" = none
+	Proven string // only those that were proven with this identity, or of which that is not known; "" = all
 	Reason Reason
 	At     time.Time
 }

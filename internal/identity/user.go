@@ -17,10 +17,11 @@ type UserState string
 // The states of a user. A user never leaves merged or deleted.
 const (
 	UserActive   UserState = "active"
-	UserLocked   UserState = "locked"   // kept, but cannot sign in
-	UserMerged   UserState = "merged"   // became part of another user
-	UserDeleting UserState = "deleting" // asked to be deleted; until then a sign-in can undo it
-	UserDeleted  UserState = "deleted"  // erased; the id is kept so that nothing recreates it
+	UserLocked   UserState = "locked"          // kept, but cannot sign in
+	UserNoLogin  UserState = "locked_no_login" // its provider withdrew the only way in; that way opens it again, and after noLoginKeep it is erased
+	UserMerged   UserState = "merged"          // became part of another user
+	UserDeleting UserState = "deleting"        // asked to be deleted; until then a sign-in can undo it
+	UserDeleted  UserState = "deleted"         // erased; the id is kept so that nothing recreates it
 )
 
 // User is a person, or the stand-in for one that each installation begins with.
@@ -39,7 +40,7 @@ func (u User) refusal() Reason {
 	switch u.State {
 	case UserActive:
 		return ""
-	case UserLocked:
+	case UserLocked, UserNoLogin:
 		return ReasonAccountLocked
 	case UserMerged:
 		return ReasonUserMerged

@@ -164,7 +164,11 @@ func (v emailVerifier) store(ctx context.Context, p *module.Principal, e emailSt
 	if err != nil {
 		return false, err
 	}
-	job, err := v.s.sealMail(ctx, p.InstallationID, m)
+	subject, err := v.subject(ctx, p, ch.Address)
+	if err != nil {
+		return false, err
+	}
+	job, err := v.s.sealMail(ctx, subject, m)
 	if err != nil {
 		return false, err
 	}
@@ -172,6 +176,21 @@ func (v emailVerifier) store(ctx context.Context, p *module.Principal, e emailSt
 		_, err := v.s.queue.Enqueue(ctx, tx, job)
 		return err
 	}})
+}
+
+// subject is whose key a message to the address is sealed with: of the account
+// that it belongs to, so that it cannot be opened once they are erased, and else
+// of the user who asks, who may become that account or part of it.
+func (v emailVerifier) subject(ctx context.Context, p *module.Principal, address string) (string, error) {
+	lookup, err := v.s.lookup(issuerEmail, address)
+	if err != nil {
+		return "", err
+	}
+	_, owner, err := v.s.store.IdentityBy(ctx, lookup)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return p.UserID, nil
+	}
+	return owner.ID, err
 }
 
 // slot is where a code is stored: a new one takes the place of the one before.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"time"
 
 	"landline/internal/identity/passkey"
 	"landline/internal/module"
@@ -102,7 +103,11 @@ func (v passkeyVerifier) registration(ctx context.Context, p *module.Principal, 
 	if err != nil {
 		return Proven{}, passkeyRefusal(err)
 	}
-	ch, err := v.take(ctx, passkeyHolder(c, p.InstallationID), a.ChallengeID())
+	use, repeat, err := v.use(ctx, p, c.Passkey)
+	if err != nil || repeat {
+		return Proven{Provider: providerPasskey, UseID: use, Repeat: repeat}, err
+	}
+	ch, taken, err := v.challenge(ctx, passkeyHolder(c, p.InstallationID), a.ChallengeID())
 	if err != nil {
 		return Proven{}, err
 	}
@@ -120,7 +125,7 @@ func (v passkeyVerifier) registration(ctx context.Context, p *module.Principal, 
 		}
 		return Proven{}, err
 	}
-	return v.proven(made, ch.UserHandle, made.UserVerified)
+	return v.proven(made, ch.UserHandle, made.UserVerified, use, taken)
 }
 
 func (v passkeyVerifier) signIn(ctx context.Context, p *module.Principal, c CredentialWire) (Proven, error) {
@@ -128,7 +133,11 @@ func (v passkeyVerifier) signIn(ctx context.Context, p *module.Principal, c Cred
 	if err != nil {
 		return Proven{}, passkeyRefusal(err)
 	}
-	ch, err := v.take(ctx, passkeyHolder(c, p.InstallationID), a.ChallengeID())
+	use, repeat, err := v.use(ctx, p, c.Passkey)
+	if err != nil || repeat {
+		return Proven{Provider: providerPasskey, UseID: use, Repeat: repeat}, err
+	}
+	ch, taken, err := v.challenge(ctx, passkeyHolder(c, p.InstallationID), a.ChallengeID())
 	if err != nil {
 		return Proven{}, err
 	}
@@ -158,42 +167,72 @@ func (v passkeyVerifier) signIn(ctx context.Context, p *module.Principal, c Cred
 	if proof.CloneWarning {
 		v.s.tell(ctx, SecurityEvent{Kind: SecurityCloned, User: i.UserID, Session: p.SessionID, Installation: p.InstallationID, Provider: providerPasskey, At: v.s.now()})
 	}
-	return v.proven(proof.Credential, stored.Handle, proof.UserVerified)
+	return v.proven(proof.Credential, stored.Handle, proof.UserVerified, use, taken)
 }
 
-func (v passkeyVerifier) proven(c passkey.Credential, handle []byte, verified bool) (Proven, error) {
+func (v passkeyVerifier) proven(c passkey.Credential, handle []byte, verified bool, use string, taken Challenge) (Proven, error) {
 	secret, err := json.Marshal(passkeySecret{Credential: c, Handle: bytes.Clone(handle)})
 	methods := "swk"
 	if verified {
 		methods = "swk user"
 	}
-	return Proven{Provider: providerPasskey, Methods: methods, Profile: Profile{
+	return Proven{Provider: providerPasskey, Methods: methods, UseID: use, UseUntil: v.s.now().Add(passkeyRepeat), Take: &taken, Profile: Profile{
 		Issuer: issuerPasskey, Subject: base64.RawURLEncoding.EncodeToString(c.ID), Secret: secret,
 	}}, err
 }
 
-// take removes the challenge that is answered: it is good once.
-func (v passkeyVerifier) take(ctx context.Context, holder, challenge string) (ch passkey.Challenge, err error) {
-	gone := problem.New(problem.CredentialInvalid, "the challenge is not one of this installation, too old, or was answered before").With("reason", "challenge")
+// passkeyRepeat is how long a device's answer, sent once more because the
+// server's was lost, gets the same answer (L10).
+const passkeyRepeat = 10 * time.Minute
+
+// use is what this very answer of a device is remembered by, and whether it was
+// used on p's installation before.
+func (v passkeyVerifier) use(ctx context.Context, p *module.Principal, answer []byte) (id string, repeat bool, err error) {
+	if id, err = v.s.blind("passkey use\x00" + p.InstallationID + "\x00" + string(answer)); err != nil {
+		return "", false, err
+	}
+	_, err = v.s.store.CredentialUse(ctx, id)
+	if errors.Is(err, sqldb.ErrNotFound) {
+		return id, false, nil
+	}
+	return id, err == nil, err
+}
+
+// challenge finds what is answered. It is removed together with what the answer
+// does, so that it is good once, and not lost when that fails.
+func (v passkeyVerifier) challenge(ctx context.Context, holder, challenge string) (ch passkey.Challenge, stored Challenge, err error) {
 	id, err := v.s.blind("passkey\x00" + challenge + "\x00" + holder)
 	if err != nil {
-		return ch, err
+		return ch, stored, err
 	}
-	stored, err := v.s.store.Challenge(ctx, id)
+	stored, err = v.s.store.Challenge(ctx, id)
 	if errors.Is(err, sqldb.ErrNotFound) {
-		return ch, gone
+		return ch, stored, challengeGone()
 	}
 	if err != nil {
-		return ch, err
+		return ch, stored, err
 	}
-	done, err := v.s.store.Apply(ctx, Change{Take: &stored})
-	if err != nil {
-		return ch, err
+	return ch, stored, json.Unmarshal(stored.State, &ch)
+}
+
+// laterPasskey is the record of a passkey with the higher counter: of two
+// sign-ins at once the one that is written last may have been verified first.
+func laterPasskey(stored, verified []byte) ([]byte, error) {
+	var a, b passkeySecret
+	if err := json.Unmarshal(stored, &a); err != nil {
+		return nil, err
 	}
-	if !done {
-		return ch, gone
+	if err := json.Unmarshal(verified, &b); err != nil {
+		return nil, err
 	}
-	return ch, json.Unmarshal(stored.State, &ch)
+	if a.Credential.SignCount <= b.Credential.SignCount {
+		return verified, nil
+	}
+	return stored, nil
+}
+
+func challengeGone() error {
+	return problem.New(problem.CredentialInvalid, "the challenge is not one of this installation, too old, or was answered before").With("reason", "challenge")
 }
 
 func passkeyRefusal(err error) error {

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"landline/internal/audit"
 	"landline/internal/identity/emailcode"
 	"landline/internal/identity/password"
 	"landline/internal/limit"
@@ -102,8 +101,9 @@ func (v passwordVerifier) mayGuess(ctx context.Context, p *module.Principal, add
 }
 
 // SignUp proves the address with a code, sets the password for it, and signs in
-// like SignIn. It also is the way to set a new password.
-func (s *Service) SignUp(ctx context.Context, p *module.Principal, c CredentialWire) (SignedIn, error) {
+// like SignIn. It also is the way to set a new password, which ends the
+// account's other sessions in the same transaction.
+func (s *Service) SignUp(ctx context.Context, p *module.Principal, c CredentialWire, o SignInOptions) (SignedIn, error) {
 	if s.passwords == nil {
 		return SignedIn{}, invalid("password", "is not offered by this server")
 	}
@@ -122,36 +122,6 @@ func (s *Service) SignUp(ctx context.Context, p *module.Principal, c CredentialW
 	if err != nil {
 		return SignedIn{}, err
 	}
-	proven.Profile.Secret, proven.Profile.Name = []byte(text), c.Name
-	changes, err := s.hasPassword(ctx, proven.Profile.Subject)
-	if err != nil {
-		return SignedIn{}, err
-	}
-	got, err := s.SignIn(ctx, p, proven, false)
-	if err != nil || !changes {
-		return got, err
-	}
-	// Whoever knew the old one may be signed in elsewhere.
-	_, err = s.changeWithSessions(ctx, got.User.ID, Change{
-		EndAll: &EndAll{UserID: got.User.ID, Except: got.Session.ID, Reason: ReasonPassword, At: s.now()},
-		Audit:  []audit.Entry{userEntry(ctx, got.User.ID, "user.change_password", got.User.ID, "", nil)},
-	})
-	return got, err
-}
-
-// hasPassword reports whether a password is set for the address.
-func (s *Service) hasPassword(ctx context.Context, address string) (bool, error) {
-	lookup, err := s.lookup(issuerEmail, address)
-	if err != nil {
-		return false, err
-	}
-	i, _, err := s.store.IdentityBy(ctx, lookup)
-	if errors.Is(err, sqldb.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	p, err := s.profile(ctx, i)
-	return len(p.Secret) > 0, err
+	proven.Profile.Secret, proven.Profile.Name, proven.NewPassword = []byte(text), c.Name, true
+	return s.signIn(ctx, p, proven, o)
 }

@@ -94,6 +94,7 @@ type meBody struct {
 	ID           string           `json:"id" example:"usr_01h455vb4pex5vsknk084sn02q"`
 	Kind         UserKind         `json:"kind" enum:"anonymous,account"`
 	CreatedAt    time.Time        `json:"created_at"`
+	ExpiresAt    *time.Time       `json:"expires_at,omitempty" doc:"Of an anonymous user: when it is erased unless it is seen before, to within a day."`
 	Installation installationWire `json:"installation"`
 	Session      sessionWire      `json:"session"`
 	Profile      profileWire      `json:"profile"`
@@ -153,7 +154,7 @@ type adminSearchBody struct {
 	Email   string `json:"email,omitempty" maxLength:"254"`
 	Issuer  string `json:"issuer,omitempty" maxLength:"255" doc:"With subject." example:"https://appleid.apple.com"`
 	Subject string `json:"subject,omitempty" maxLength:"255"`
-	ID      string `json:"id,omitempty" maxLength:"64" doc:"Of a user, an installation or a session."`
+	ID      string `json:"id,omitempty" maxLength:"64" doc:"Of a user, an installation, a session or a way to sign in."`
 }
 
 type adminFound struct {

@@ -28,11 +28,32 @@ type signInBody struct {
 	CredentialWire
 	Mode         string `json:"mode,omitempty" enum:"link_or_sign_in" default:"link_or_sign_in" doc:"Link the credential when nobody has it, else sign in and merge."`
 	UndoDeletion bool   `json:"undo_deletion,omitempty" doc:"Keep the account although its deletion was asked for. Ask the user first."`
-	PendingLink  string `json:"pending_link,omitempty" maxLength:"16384" doc:"Of an answer account_exists_other_provider: the credential that was refused then is added to the account."`
+	PendingLink  string `json:"pending_link,omitempty" maxLength:"256" doc:"Of an answer account_exists_other_provider: the credential that was refused then is added to the account."`
+
+	ConflictToken string `json:"conflict_token,omitempty" maxLength:"256" doc:"Of an answer identity_in_use, in place of the credential, which was spent then: signs in to the account that has it. provider is the same."`
+	KeepAnonymous bool   `json:"keep_anonymous,omitempty" doc:"Carry nothing over: the anonymous user keeps its data and stays the installation's, for after a sign-out."`
+	EndSession    string `json:"end_session,omitempty" maxLength:"64" doc:"After too_many_accounts or too_many_installations: the session of its list that ends to make room."`
 }
 
 // linkBody is the body of POST /v1/auth/link.
-type linkBody struct{ CredentialWire }
+type linkBody struct {
+	CredentialWire
+	ConflictToken string `json:"conflict_token,omitempty" maxLength:"256" doc:"Of an answer identity_in_use, in place of the credential. Needs confirm, and a server that merges accounts."`
+	Confirm       bool   `json:"confirm,omitempty" doc:"The user wants the other account to become part of this one, with everything that is in it. It cannot be undone."`
+}
+
+// linkedBody is the answer of POST /v1/auth/link.
+type linkedBody struct {
+	ID            string    `json:"id" example:"idn_01h455vb4pex5vsknk084sn02q"`
+	Provider      string    `json:"provider" example:"google"`
+	Email         string    `json:"email,omitempty"`
+	EmailVerified bool      `json:"email_verified"`
+	Name          string    `json:"name,omitempty"`
+	CreatedAt     time.Time `json:"created_at"`
+	UsedAt        time.Time `json:"used_at"`
+
+	Merged *mergedWire `json:"merged,omitempty" doc:"The other account became part of this one."`
+}
 
 // unlinkBody is the body of POST /v1/auth/unlink.
 type unlinkBody struct {
@@ -56,6 +77,10 @@ type signUpBody struct {
 	Code     string `json:"code" maxLength:"64" doc:"The code that was sent to the address."`
 	Password string `json:"password" maxLength:"1024"`
 	Name     string `json:"name,omitempty" maxLength:"200"`
+
+	UndoDeletion  bool   `json:"undo_deletion,omitempty" doc:"As for /v1/auth/sign-in."`
+	KeepAnonymous bool   `json:"keep_anonymous,omitempty" doc:"As for /v1/auth/sign-in."`
+	EndSession    string `json:"end_session,omitempty" maxLength:"64" doc:"As for /v1/auth/sign-in."`
 }
 
 // passkeyOptionsBody is the body of POST /v1/auth/passkey-options.
@@ -126,6 +151,13 @@ type mergedEvent struct {
 	Installation string `json:"installation_id"`
 }
 
+type noticeEvent struct {
+	User     string    `json:"user_id"`
+	Provider string    `json:"provider"`
+	Kind     string    `json:"kind"`
+	State    UserState `json:"state"`
+}
+
 type deletedEvent struct {
 	User    string   `json:"user_id"`
 	Aliases []string `json:"aliases,omitempty"` // users who had become part of it
@@ -181,12 +213,13 @@ type erasureWire struct {
 // exportWire tells how far an export is.
 type exportWire struct {
 	ID          string      `json:"id" example:"exp_01h455vb4pex5vsknk084sn02q"`
-	State       ExportState `json:"state" enum:"working,ready"`
+	State       ExportState `json:"state" enum:"working,ready,failed"`
 	RequestedAt time.Time   `json:"requested_at"`
 	FinishedAt  *time.Time  `json:"finished_at,omitempty"`
 	ExpiresAt   time.Time   `json:"expires_at"`
 	Size        int64       `json:"size,omitempty" doc:"Bytes of the archive."`
 	SHA256      string      `json:"sha256,omitempty" doc:"Of the archive, in hexadecimal digits."`
+	Fault       string      `json:"fault,omitempty" doc:"Why it failed. POST /v1/me/export begins another one."`
 	Archive     string      `json:"archive,omitempty" doc:"Path of the archive, a ZIP of JSON-lines files with a manifest, once it is ready. It needs the same user's access token."`
 }
 

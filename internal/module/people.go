@@ -27,8 +27,8 @@ const (
 // Merge is one user becoming part of another.
 type Merge struct {
 	ID     string // mrg_…: what a participant writes down so that a repeat changes nothing
-	From   string // the anonymous user
-	Into   string // the account
+	From   string // the user who goes: anonymous, or an account where accounts are merged
+	Into   string // the account that stays
 	Policy MergePolicy
 	Limit  int // rows that this call may move, so that its transaction stays short
 	At     time.Time
@@ -36,6 +36,15 @@ type Merge struct {
 	// Conflict keeps the record that lost, readable by the user and part of an export.
 	Conflict func(key string, losing json.RawMessage) error
 }
+
+// MergeRefused is a collection's objection to a merge: the caller gets 409
+// merge_policy, and nothing has happened.
+type MergeRefused struct {
+	Reason string // stable, snake_case, for apps: age_flags_differ
+	Detail string // for people who develop apps; it must say nothing of the account that the caller may not know
+}
+
+func (e *MergeRefused) Error() string { return e.Reason + ": " + e.Detail }
 
 // Moved counts what one call has done. Records + Conflicts + Deduped over all
 // calls is what From had: nothing is lost, nothing doubled.
@@ -54,6 +63,10 @@ type Participant struct {
 
 	// Count returns how many rows the user has; nil: the collection never makes a merge necessary.
 	Count func(ctx context.Context, q sqldb.Querier, user string) (int64, error)
+
+	// MayMerge may refuse a merge with a *MergeRefused before anything has moved:
+	// it is asked within the transaction in which the merge begins. nil: no objection, ever.
+	MayMerge func(ctx context.Context, q sqldb.Querier, from, into string) error
 
 	// Merge moves rows of m.From to m.Into within tx; nil: there is nothing that moves.
 	Merge func(ctx context.Context, tx *sqldb.Tx, m Merge) (Moved, error)

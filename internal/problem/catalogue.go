@@ -72,6 +72,8 @@ const (
 	LastIdentity              Code = "last_identity"
 	TooManyAccounts           Code = "too_many_accounts"
 	TooManyInstallations      Code = "too_many_installations"
+	MergePolicy               Code = "merge_policy"
+	AccountGone               Code = "account_gone"
 	Conflict                  Code = "conflict"
 	WrongUser                 Code = "wrong_user"
 	BodyTooLarge              Code = "body_too_large"
@@ -118,8 +120,8 @@ var Catalogue = []Kind{
 	{APIKeyInvalid, 401, FixRequest, "The API key is not valid.", "The key is not known, has been ended by an operator, or has expired; or the request has more than one.", "Ask the operator for a new key.", 0},
 	{CredentialInvalid, 403, Reauthenticate, "The credential is not accepted.", "The provider's token does not verify, the code is wrong or the password does not match; detail says no more than the caller may know.", "Ask the user, or the provider, for a new credential. The session that made the call stays as it is.", 0},
 	{CredentialUsed, 403, Reauthenticate, "The credential has been used before.", "Tokens and codes of providers are good for one sign-in. The installation that used it gets the same answer again until it signs out; another one never does.", "Ask the provider for a new one.", 0},
-	{AccountLocked, 403, ContactSupport, "The account is locked.", "An operator locked it, or the only provider it can be reached with withdrew its consent.", "Show the user how to reach support.", 0},
-	{DeletionPending, 403, FixRequest, "The account is about to be deleted.", "Its user asked for it, and the time in which that can be undone is not over; erase_at says when it is.", "Ask the user whether to keep the account; then sign in with undo_deletion and a fresh credential.", 0},
+	{AccountLocked, 403, ContactSupport, "The account is locked.", "An operator locked it.", "Show the user how to reach support.", 0},
+	{DeletionPending, 403, FixRequest, "The account is about to be deleted.", "Its user asked for it, and the time in which that can be undone is not over; erase_at says when it is.", "Ask the user whether to keep the account; then repeat the sign-in with undo_deletion: the same credential is good for it on this installation.", 0},
 	{WorkRequired, 403, FixRequest, "A new installation must show a proof of work.", "The server asks new installations for work, so that scripts cannot make them by the million; bits says how much.", "Find a text with which the hash begins with that many zero bits (see POST /v1/installations), and send it in work with the same Idempotency-Key.", 0},
 	{DeviceProofInvalid, 403, FixRequest, "The device proof is not accepted.", "The evidence does not verify, answers another challenge, or was used before; detail names the part.", "Get a new challenge and make fresh evidence. What was proven before stays.", 0},
 	{DeviceProofRequired, 403, FixRequest, "This needs a proof of the app and the device.", "The feature is configured with device_proof, and the access token does not say that the installation has proven enough; level says what is asked for.", "Prove the device (POST /v1/installations/device-proof), refresh, then repeat the call.", 0},
@@ -130,14 +132,16 @@ var Catalogue = []Kind{
 	{RouteNotFound, 404, FixRequest, "There is no such route.", "No feature has a route for this method and path.", "Check the path and the API version.", 0},
 	{NotFound, 404, FixRequest, "There is no such thing.", "The id does not exist or is not visible to this user.", "Refresh the list that the id came from.", 0},
 	{MethodNotAllowed, 405, FixRequest, "The path exists, but not with this method.", "Another method is needed; the Allow header lists them.", "Use a method of the Allow header.", 0},
+	{AccountGone, 410, FixRequest, "The account that this write was made for is gone.", "The account was deleted, by its user or an operator. Nothing was written, and nothing is made anew.", "Drop the write and everything else that is queued for this account; then as for account_deleted.", 0},
 	{APIVersionEnded, 410, UpdateApp, "This API version has ended.", "The version was switched off after its announced sunset.", "Update the app.", 0},
 	{IdempotencyInFlight, 409, Retry, "The first request with this key is still being worked on.", "A retry arrived before the first attempt was answered.", "Wait for Retry-After, then send the same request with the same key.", time.Second},
 	{IdempotencyOutcomeUnknown, 409, ContactSupport, "It is not known whether the first request with this key took effect.", "The first attempt was cut off after it may have reached the upstream, and the route is configured with unknown_outcome: conflict.", "Look up the result before trying again with a new key.", 0},
-	{IdentityInUse, 409, FixRequest, "This identity belongs to another account.", "The sign-in method is already linked elsewhere.", "Sign in with it instead of linking it.", 0},
-	{AccountExistsElsewhere, 409, FixRequest, "There is an account with another sign-in method.", "The e-mail address belongs to an account that signs in otherwise.", "Sign in with the existing method; this one is then attached.", 0},
+	{IdentityInUse, 409, FixRequest, "This identity belongs to another account.", "The sign-in method is already linked elsewhere.", "Sign in with it instead of linking it: POST /v1/auth/sign-in takes conflict_token in place of the credential, which is spent. Where the server merges accounts, POST /v1/auth/link with conflict_token and confirm makes the other account part of this one.", 0},
+	{AccountExistsElsewhere, 409, FixRequest, "There is an account with another sign-in method.", "The e-mail address belongs to an account that signs in otherwise; methods names how.", "Sign in with one of these methods and send pending_link; this one is then attached.", 0},
 	{LastIdentity, 409, FixRequest, "This is the account's only way to sign in.", "Removing it would lock the user out.", "Link another way to sign in first, or delete the account.", 0},
-	{TooManyAccounts, 409, FixRequest, "Too many accounts are signed in on this installation.", "An installation carries at most 20.", "Sign one of them out.", 0},
-	{TooManyInstallations, 409, FixRequest, "The account is signed in on too many installations.", "An account has at most 20 sessions at a time; sessions lists them.", "Let the user end one of them.", 0},
+	{TooManyAccounts, 409, FixRequest, "Too many accounts are signed in on this installation.", "An installation carries at most 20; sessions lists them.", "Let the user choose one, and repeat the sign-in with the same credential and end_session naming it.", 0},
+	{TooManyInstallations, 409, FixRequest, "The account is signed in on too many installations.", "An account has at most 20 sessions at a time; sessions lists them.", "Let the user choose one, and repeat the sign-in with the same credential and end_session naming it.", 0},
+	{MergePolicy, 409, FixRequest, "These users cannot become one.", "A capability refuses the merge, because what it keeps of both does not go together; collection and reason say which and why. Nothing was moved.", "Sign in with keep_anonymous, and the anonymous user's data stays on the installation; or keep using it as it is.", 0},
 	{Conflict, 409, FixRequest, "The change conflicts with the current state.", "Another change came first, or a unique value is taken.", "Read the current state and decide again.", 0},
 	{WrongUser, 412, FixRequest, "This request was made for another user.", "Expect-User names another user than the token; nothing was executed.", "Keep the request queued for the user it was made for.", 0},
 	{BodyTooLarge, 413, FixRequest, "The request body is too large.", "The body exceeds the feature's limit.", "Send less, or use an upload.", 0},

@@ -187,6 +187,27 @@ func (q *Queue) migratePostgres(ctx context.Context) (err error) {
 	return err
 }
 
+// Migrated reports whether River's tables are up to date. It changes nothing.
+func (q *Queue) Migrated(ctx context.Context) (bool, error) {
+	if q.db.Engine() == sqldb.SQLite {
+		return validated(rivermigrate.New(riversqlite.New(q.db.Writer()), &rivermigrate.Config{Logger: q.log}))(ctx)
+	}
+	return validated(rivermigrate.New(riverdatabasesql.New(q.db.Writer()), &rivermigrate.Config{Logger: q.log}))(ctx)
+}
+
+func validated[T any](m *rivermigrate.Migrator[T], err error) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		if err != nil {
+			return false, fmt.Errorf("queue: look at the migrations: %w", err)
+		}
+		v, err := m.Validate(ctx)
+		if err != nil {
+			return false, fmt.Errorf("queue: look at the migrations: %w", err)
+		}
+		return v.OK, nil
+	}
+}
+
 func (q *Queue) migrateSQLite(ctx context.Context) error {
 	m, err := rivermigrate.New(riversqlite.New(q.db.Writer()), &rivermigrate.Config{Logger: q.log})
 	if err != nil {

@@ -108,6 +108,14 @@ func (s *Store) carryOut(ctx context.Context, tx *sqldb.Tx, ops []*operation) er
 		return err
 	}
 	now := s.clk.Now() // after the wait for the transaction, so that the leases are whole
+	for _, a := range begins {
+		if len(a.Former) == 0 {
+			continue
+		}
+		if err := a.former(ctx, tx, now); err != nil {
+			return fmt.Errorf("look for a key of a former user: %w", err)
+		}
+	}
 	return s.chunks(len(begins),
 		func(from, to int) error { return s.beginAll(ctx, tx, begins[from:to], now) },
 		func(i int) error { return begins[i].run(ctx, tx, now) })

@@ -126,12 +126,6 @@ func (s *Store) Begin(ctx context.Context, q Request) (Result, error) {
 		return Result{}, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
 	}
 	a := &attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q.Scope, q.Key)}
-	if len(q.Former) > 0 {
-		err := s.db.Read(ctx, func(ctx context.Context, r sqldb.Querier) error { return a.former(ctx, r, s.clk.Now()) })
-		if err != nil {
-			return Result{}, fmt.Errorf("look for a key of a former user: %w", err)
-		}
-	}
 	if err := s.all.write(ctx, newOperation(a, nil)); err != nil {
 		return Result{}, fmt.Errorf("begin under an idempotency key: %w", err)
 	}
@@ -169,7 +163,9 @@ func (a *attempt) run(ctx context.Context, tx *sqldb.Tx, now time.Time) error {
 
 // former makes the attempt go on under the scope of a former user where the key
 // is known there: the retry of a write that was first sent before the users merged.
+// It is asked in the transaction that takes the key, and may be asked again.
 func (a *attempt) former(ctx context.Context, q sqldb.Querier, now time.Time) error {
+	a.id = idOf(a.Scope, a.Key)
 	for _, scope := range a.Former {
 		id := idOf(scope, a.Key)
 		var expires int64

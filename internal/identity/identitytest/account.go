@@ -116,8 +116,11 @@ func reassignment(t *testing.T, s identity.Store) {
 	apply(t, s, c, true)
 	after := *c.Session
 	after.UserID, after.Formerly, after.AuthTime, after.Methods = u.ID, c.User.ID, at.Add(time.Minute), "fed"
-	apply(t, s, identity.Change{Reassign: &identity.Reassign{Before: c.User.ID, After: after}}, true)
-	apply(t, s, identity.Change{Reassign: &identity.Reassign{Before: c.User.ID, After: after}}, false)
+	after.Previous, after.AcceptedFrom, after.RotatedAt, after.IdleExpiresAt = after.Current, 1, at.Add(time.Minute), at.Add(2*time.Hour)
+	after.Current++
+	apply(t, s, identity.Change{Reassign: &identity.Reassign{Before: c.User.ID, Current: after.Current, After: after}}, false) // refreshed meanwhile
+	apply(t, s, identity.Change{Reassign: &identity.Reassign{Before: c.User.ID, Current: c.Session.Current, After: after}}, true)
+	apply(t, s, identity.Change{Reassign: &identity.Reassign{Before: c.User.ID, Current: c.Session.Current, After: after}}, false)
 	if g := must(s.Session(t.Context(), after.ID)); g.Session != after || g.User != u {
 		t.Errorf("Session = %+v, want %+v", g, after)
 	}
@@ -130,11 +133,79 @@ func credentials(t *testing.T, s identity.Store) {
 	if got := must(s.CredentialUse(t.Context(), "c")); got != use {
 		t.Errorf("CredentialUse = %+v, want %+v", got, use)
 	}
-	if n := must(s.Clean(t.Context(), identity.Retention{Expired: at.Add(time.Second)}, 10)); n != 1 {
+	// One that was answered with a question is somebody's later, once, and where it was asked.
+	held := identity.CredentialUse{ID: "h", InstallationID: "ins_1", ExpiresAt: at}
+	apply(t, s, identity.Change{Use: &held}, true)
+	settled := identity.CredentialUse{ID: "h", InstallationID: "ins_1", UserID: "usr_1", MergedFrom: "usr_2", ExpiresAt: at, Held: true}
+	elsewhere := settled
+	elsewhere.InstallationID = "ins_2"
+	apply(t, s, identity.Change{Use: &elsewhere}, false)
+	apply(t, s, identity.Change{Use: &settled}, true)
+	apply(t, s, identity.Change{Use: &settled}, false)
+	settled.Held = false
+	if got := must(s.CredentialUse(t.Context(), "h")); got != settled {
+		t.Errorf("CredentialUse = %+v, want %+v", got, settled)
+	}
+	if n := must(s.Clean(t.Context(), identity.Retention{Expired: at.Add(time.Second)}, 10)); n != 2 {
 		t.Errorf("Clean removed %d", n)
 	}
 	_, err := s.CredentialUse(t.Context(), "c")
 	notFound(t, "CredentialUse", err)
+}
+
+// provenWith: the end of a way to sign in ends the sessions that it opened, and
+// those of which nothing is known.
+func provenWith(t *testing.T, s identity.Store) {
+	u := account(t, s)
+	session := func(key string, with *identity.SessionProof) identity.Session {
+		c := launch(key)
+		c.Session.UserID = u.ID
+		if with != nil {
+			with.SessionID, with.ExpiresAt = c.Session.ID, c.Session.ExpiresAt
+			c.ProvenWith = with
+		}
+		apply(t, s, c, true)
+		return *c.Session
+	}
+	apple, google, unknown := session("a", &identity.SessionProof{IdentityID: "idn_1"}), session("b", &identity.SessionProof{IdentityID: "idn_2"}), session("c", nil)
+	client := launch("d")
+	client.Session.UserID, client.ProvenAs = u.ID, google.ID
+	apply(t, s, client, true)
+	if all := must(s.ActiveSessionsOf(t.Context(), u.ID, 10)); len(all) != 4 {
+		t.Fatalf("%d active sessions", len(all))
+	}
+	apply(t, s, identity.Change{EndAll: &identity.EndAll{UserID: u.ID, Reason: identity.ReasonUnlinked, At: at, Proven: "idn_1"}}, true)
+	for _, c := range []struct {
+		session identity.Session
+		want    identity.SessionState
+	}{{apple, identity.SessionRevoked}, {google, identity.SessionActive}, {unknown, identity.SessionRevoked}, {*client.Session, identity.SessionActive}} {
+		if g := must(s.Session(t.Context(), c.session.ID)); g.Session.State != c.want {
+			t.Errorf("%s is %s, want %s", c.session.ID, g.Session.State, c.want)
+		}
+	}
+	if r := must(s.Revocations(t.Context(), identity.Revocation{}, 10)); len(r) != 2 {
+		t.Errorf("Revocations = %v", r)
+	}
+	if all := must(s.ActiveSessionsOf(t.Context(), u.ID, 1)); len(all) != 1 || all[0].Session.State != identity.SessionActive {
+		t.Errorf("ActiveSessionsOf = %+v", all)
+	}
+	apply(t, s, identity.Change{EndAll: &identity.EndAll{UserID: u.ID, Reason: identity.ReasonUnlinked, At: at, Proven: "idn_2"}}, true)
+	if all := must(s.ActiveSessionsOf(t.Context(), u.ID, 10)); len(all) != 0 {
+		t.Errorf("ActiveSessionsOf = %+v", all)
+	}
+}
+
+func accountMerge(t *testing.T, s identity.Store) {
+	a, b := account(t, s), account(t, s)
+	m := identity.UserMerge{ID: id.New("mrg"), From: a.ID, Into: b.ID, InstallationID: "ins_1", State: identity.MergeDone, CreatedAt: at, Account: true}
+	apply(t, s, identity.Change{Merge: &m}, true)
+	apply(t, s, identity.Change{Merge: &m}, false)
+	c := launch("k")
+	apply(t, s, c, true)
+	apply(t, s, identity.Change{Merge: &identity.UserMerge{ID: id.New("mrg"), From: c.User.ID, Into: b.ID, State: identity.MergeDone, CreatedAt: at, Account: true}}, false) // no account
+	if u := must(s.User(t.Context(), a.ID)); u.State != identity.UserMerged || u.MergedInto != b.ID {
+		t.Errorf("User = %+v", u)
+	}
 }
 
 func challenges(t *testing.T, s identity.Store) {

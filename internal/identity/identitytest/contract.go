@@ -39,6 +39,8 @@ func Run(t *testing.T, open func(t *testing.T) identity.Store) {
 		"nobody has another's identity":            identities,
 		"a session goes on as another user":        reassignment,
 		"a credential is used once":                credentials,
+		"a way to sign in ends its sessions":       provenWith,
+		"an account is merged once":                accountMerge,
 		"one of two answers to a challenge wins":   challenges,
 		"what is written within belongs to it":     within,
 		"a state is left once":                     states,

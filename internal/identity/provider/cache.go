@@ -117,10 +117,11 @@ func (c *cached[T]) now() time.Time {
 	return now
 }
 
-// renew fetches the document unless it is newer than version, or the last try was
-// less than a minute ago. It returns what is known then, and the error of the last
-// fetch if that failed.
-func (c *cached[T]) renew(ctx context.Context, version int) (T, error) {
+// renew fetches the document for somebody who misses something in this version,
+// at most once a minute. When the last fetch was before began, and less than a
+// minute ago, it is an error that says when to ask again: the provider may have
+// changed it since.
+func (c *cached[T]) renew(ctx context.Context, version int, began time.Time) (T, error) {
 	c.mu.Lock()
 	now := c.now()
 	if c.version == version && (c.flight != nil || !now.Before(c.tried.Add(renewEvery))) {
@@ -133,6 +134,12 @@ func (c *cached[T]) renew(ctx context.Context, version int) (T, error) {
 	if c.err != nil {
 		var none T
 		return none, c.retryLater(now)
+	}
+	if wait := c.tried.Add(renewEvery).Sub(now); c.version == version && c.at.Before(began) && wait > 0 {
+		var none T
+		err := unavailable(nil, ReasonUnreachable, "the provider's keys were read a moment ago and may have changed since")
+		err.RetryAfter = wait
+		return none, err
 	}
 	return c.value, nil
 }
@@ -194,6 +201,8 @@ func (c *cached[T]) takeOff(now time.Time) bool {
 	}
 	return started
 }
+
+func (c *cached[T]) time() time.Time { return c.clock.Now() }
 
 func (c *cached[T]) nextTry() time.Time {
 	if c.failures == 0 {

@@ -128,6 +128,11 @@ func (s keySet) candidates(kid, alg string) []jose.JSONWebKey {
 	return found[:min(len(found), maxCandidates)]
 }
 
+// knows reports whether a key has the id, of whatever algorithm.
+func (s keySet) knows(kid string) bool {
+	return slices.ContainsFunc(s, func(k jose.JSONWebKey) bool { return k.KeyID == kid })
+}
+
 // fits reports whether the key is of the algorithm: by its own word where it has
 // one, by its type and curve where not.
 func fits(key jose.JSONWebKey, alg string) bool {

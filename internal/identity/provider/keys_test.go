@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -56,6 +57,30 @@ func TestKeysRotate(t *testing.T) {
 	}
 	if set, _, err := f.get("oidc:acme").keys.get(context.Background()); err != nil || len(set.candidates(old, "RS256")) != 0 {
 		t.Errorf("a withdrawn key is still there two hours later: %v", err)
+	}
+}
+
+// A provider that begins to sign with a key that it had not shown before is not
+// taken for a stranger: the same token is good a little later.
+func TestKeysThatChangeWithoutWarning(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.verify("oidc:acme", f.token()); err != nil {
+		t.Fatal(err)
+	}
+	f.acme.Rotate()
+	f.clock.Advance(20 * time.Second)
+	token := f.token()
+	_, err := f.verify("oidc:acme", token)
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Unavailable || e.RetryAfter != 40*time.Second {
+		t.Fatalf("within the minute: %v", err)
+	}
+	if n := f.acme.Calls(providertest.Keys); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+	f.clock.Advance(e.RetryAfter)
+	if _, err := f.verify("oidc:acme", token); err != nil {
+		t.Errorf("after Retry-After: %v", err)
 	}
 }
 
@@ -497,7 +522,7 @@ func TestCacheKeepsItsPromises(t *testing.T) {
 			renew := rapid.Bool().Draw(rt, "renew")
 			var err error
 			if renew {
-				_, err = f.cache.renew(context.Background(), f.cache.version)
+				_, err = f.cache.renew(context.Background(), f.cache.version, time.Time{})
 			} else {
 				_, _, err = f.cache.get(context.Background())
 			}

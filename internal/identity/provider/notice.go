@@ -284,7 +284,13 @@ func (n *Notice) about(e setEvent, sub setSubject, issuers []string) error {
 		if n.Token == "" || len(n.Token) > 1<<10 {
 			return refuse(ReasonSubject, "an event does not say which token is meant")
 		}
-		n.Subject, _ = subjectText(sub.Subject)
+		if sub.Subject == "" || sub.Issuer != "" && !slices.Contains(issuers, sub.Issuer) {
+			return nil // the token alone says it
+		}
+		var ok bool
+		if n.Subject, ok = subjectText(sub.Subject); !ok {
+			return refuse(ReasonSubject, "an event has no usable subject of this issuer")
+		}
 		return nil
 	}
 	if sub.Issuer != "" && !slices.Contains(issuers, sub.Issuer) {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	strict "github.com/go-jose/go-jose/v4/json" // keeps to the letter of names, refuses names that repeat
@@ -93,13 +94,17 @@ func (o *opened) replayID(issuer, jti string) string {
 
 // verify checks the signature with the issuer's keys, fetched if they must be.
 func (o *opened) verify(ctx context.Context, keys keySource) error {
+	began := keys.time()
 	set, version, err := keys.get(ctx)
 	if err != nil {
 		return err
 	}
 	found := set.candidates(o.head.KeyID, o.head.Algorithm)
 	if len(found) == 0 && o.head.KeyID != "" {
-		if set, err = keys.renew(ctx, version); err != nil {
+		if set.knows(o.head.KeyID) { // of another algorithm: what can be known now is certain enough
+			began = time.Time{}
+		}
+		if set, err = keys.renew(ctx, version, began); err != nil {
 			return err
 		}
 		found = set.candidates(o.head.KeyID, o.head.Algorithm)
@@ -122,11 +127,14 @@ func (o *opened) verify(ctx context.Context, keys keySource) error {
 // keySource is a cached[keySet] or a staticKeys.
 type keySource interface {
 	get(context.Context) (keySet, int, error)
-	renew(context.Context, int) (keySet, error)
+	renew(context.Context, int, time.Time) (keySet, error)
+	time() time.Time
 }
 
 type staticKeys keySet
 
 func (s staticKeys) get(context.Context) (keySet, int, error) { return keySet(s), 1, nil }
 
-func (s staticKeys) renew(context.Context, int) (keySet, error) { return keySet(s), nil }
+func (s staticKeys) renew(context.Context, int, time.Time) (keySet, error) { return keySet(s), nil }
+
+func (staticKeys) time() time.Time { return time.Time{} }
