@@ -324,6 +324,11 @@ func (s *Service) showExport(f *flow, g Grant) error {
 	if err != nil {
 		return err
 	}
+	if e.State == ExportFailed {
+		p.Name, p.Fault, p.Back = pages.Failed, "export_failed", f.local(accountPath, "")
+		s.pages.Write(f.w, http.StatusOK, p)
+		return nil
+	}
 	p.Until, p.Back, p.Next = e.ExpiresAt, f.local(accountPath, ""), f.local(exportPath, e.ID)
 	if p.Ready = e.State == ExportReady; p.Ready {
 		p.Next = f.local(archivePath, e.ID)

@@ -3,7 +3,9 @@ package identity
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"html"
 	"net/http"
 	"net/http/httptest"
@@ -321,6 +323,22 @@ func TestExportPage(t *testing.T) {
 		if a := b.get(exportPath); a.Status != 302 || a.Header.Get("Location") != accountPath {
 			t.Errorf("a link alone begins an export: %d", a.Status)
 		}
+	})
+}
+
+func TestExportPageTellsThatACopyFailed(t *testing.T) {
+	oauthEngines(t, func(t *testing.T, f *fixture) {
+		f.people.Register(module.Participant{Name: "broken", Export: func(context.Context, string, func(any) error) error {
+			return errors.New("a fault of a capability")
+		}})
+		f.account("ada@example.com")
+		b := f.browser()
+		page := b.password(b.get(confirmPath), "ada@example.com", "right")
+		at := b.press(page, "step", "export").Header.Get("Location")
+		if err := f.service.export(t.Context(), strings.TrimPrefix(at, exportPath+"?id="), exportAttempts); err != nil {
+			t.Fatal(err)
+		}
+		b.get(at).says(t, 200, "could not be put together", accountPath)
 	})
 }
 
