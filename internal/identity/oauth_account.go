@@ -164,7 +164,7 @@ func (s *Service) proceedOwn(f *flow) {
 func (s *Service) ownVerdict(f *flow) flowVerdict {
 	accounts := f.v.accounts(s.now())
 	user := f.user
-	if f.req.export != "" { // the copy says whose it is; decideOwn would ask
+	if user == "" && f.req.export != "" { // the copy says whose it is, or reading it will say what is wrong
 		if e, err := s.life.export(f.r.Context(), f.req.export); err == nil {
 			user = e.UserID
 		}
