@@ -49,18 +49,8 @@ func (w *writer) account(c Change) {
 
 // endAll records the revocations first: they are of the sessions that are active still.
 func (w *writer) endAll(e *EndAll) {
-	for _, step := range []struct {
-		query string
-		args  []any
-	}{
-		{"RevocationsOfUser", []any{string(e.Reason), sqldb.Millis(e.At), e.UserID, e.Except}},
-		{"SessionsRevokeUser", []any{string(e.Reason), e.UserID, e.Except}},
-	} {
-		if w.err == nil {
-			_, w.err = w.tx.ExecContext(w.ctx, Queries.Get(step.query), step.args...)
-			w.wrote = true
-		}
-	}
+	w.also("RevocationsOfUser", string(e.Reason), sqldb.Millis(e.At), e.UserID, e.Except)
+	w.also("SessionsRevokeUser", string(e.Reason), e.UserID, e.Except)
 }
 
 func (w *writer) identity(i *Identity) {

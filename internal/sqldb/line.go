@@ -20,11 +20,21 @@ type pending struct {
 	ran     chan error // to the commit loop: it has run
 	verdict chan error // from the commit loop: the answer, nil once it is durable
 
+	// Of WriteAll, which has no function.
+	all     []Statement
+	bound   []bound // SQLite
+	careful bool    // has to run in a savepoint; see groupCommit.statements
+	unmet   int     // the condition that did not hold, or Met; valid after the verdict
+
 	place *list.Element // in the line; nil when it is not there
 }
 
 func newPending(ctx context.Context, fn func(context.Context, *Tx) error) *pending {
 	return &pending{ctx: ctx, fn: fn, since: time.Now(), turn: make(chan *Tx, 1), ran: make(chan error, 1), verdict: make(chan error, 1)}
+}
+
+func newPendingAll(ctx context.Context, all []Statement) *pending {
+	return &pending{ctx: ctx, all: all, since: time.Now(), verdict: make(chan error, 1)}
 }
 
 // line is the bounded queue of callers that wait to write, first come first served.
@@ -76,6 +86,18 @@ func (l *line) next() *pending {
 	p := l.queue.Remove(e).(*pending)
 	p.place = nil
 	return p
+}
+
+// take takes as many callers out of the line as there are, at most so many.
+func (l *line) take(most int) (all []*pending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := l.queue.Front(); e != nil && len(all) < most; e = l.queue.Front() {
+		p := l.queue.Remove(e).(*pending)
+		p.place = nil
+		all = append(all, p)
+	}
+	return all
 }
 
 func (l *line) length() int {
