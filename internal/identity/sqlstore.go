@@ -67,7 +67,7 @@ func (s *SQLStore) Apply(ctx context.Context, c Change) (bool, error) {
 // has a function that is to run within its transaction.
 func (s *SQLStore) run(ctx context.Context, c Change, all []sqldb.Statement) (unmet int, err error) {
 	if c.Within == nil {
-		return s.db.WriteAll(ctx, c.contended(), all)
+		return s.db.WriteAll(ctx, all)
 	}
 	err = s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		w := writer{ctx: ctx, tx: tx}
@@ -87,25 +87,6 @@ func (s *SQLStore) run(ctx context.Context, c Change, all []sqldb.Statement) (un
 		return unmet, nil
 	}
 	return unmet, err
-}
-
-// contended names what changes like c race for.
-func (c *Change) contended() string {
-	switch {
-	case c.Update != nil:
-		return c.Update.Before.ID
-	case c.Installation != nil && c.Installation.BootstrapKey != "":
-		return c.Installation.BootstrapKey
-	case c.Installation != nil:
-		return c.Installation.Thumbprint
-	case c.Session != nil:
-		return c.Session.InstallationID
-	case c.Reassign != nil:
-		return c.Reassign.After.ID
-	case len(c.End) > 0:
-		return c.End[0].SessionID
-	}
-	return ""
 }
 
 // writer runs statements until one fails, or collects them.

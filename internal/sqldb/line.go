@@ -44,6 +44,7 @@ type line struct {
 	max    int
 	closed bool
 	wake   chan struct{} // holds a token when the line may have changed for the better
+	crowd  chan struct{} // gets a token for every maxGroup callers in line; nil = nobody wants to know
 }
 
 func newLine(max int) *line { return &line{max: max, wake: make(chan struct{}, 1)} }
@@ -60,6 +61,12 @@ func (l *line) join(p *pending) error {
 	}
 	p.place = l.queue.PushBack(p)
 	l.signal()
+	if l.queue.Len()%maxGroup == 0 {
+		select {
+		case l.crowd <- struct{}{}:
+		default:
+		}
+	}
 	return nil
 }
 
@@ -88,10 +95,14 @@ func (l *line) next() *pending {
 	return p
 }
 
-// take takes as many callers out of the line as there are, at most so many.
-func (l *line) take(most int) (all []*pending) {
+// take takes as many callers out of the line as there are, at most so many, and
+// none when there are fewer than least.
+func (l *line) take(least, most int) (all []*pending) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.queue.Len() < least {
+		return nil
+	}
 	for e := l.queue.Front(); e != nil && len(all) < most; e = l.queue.Front() {
 		p := l.queue.Remove(e).(*pending)
 		p.place = nil

@@ -5,7 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"hash/maphash"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,84 +13,66 @@ import (
 )
 
 const (
-	maxLanes  = 2 // transactions of WriteAll at the same time
+	maxLanes  = 4 // transactions of WriteAll at the same time
 	maxShared = 3 // attempts of one group before its callers go on alone
 
 	// A caller that waits for a row which another transaction holds keeps its
 	// whole group waiting; after this time they go on alone. It is shorter than the
 	// server looks for deadlocks (deadlock_timeout, a second).
 	beginShared = "BEGIN ISOLATION LEVEL SERIALIZABLE"
-	lockShared  = "SET LOCAL lock_timeout = '50ms'"
+	lockShared  = "SET LOCAL lock_timeout = '25ms'"
 )
 
-// lane runs PostgreSQL's WriteAll: one loop, whose every transaction takes up
-// those who are in line, sends all their statements in one message, and commits
-// once. A key always has the same lane, so that callers who want the same row
-// follow one another in a transaction instead of waiting for each other's.
-type lane struct {
+// lanes run PostgreSQL's WriteAll: loops, whose every transaction takes up those
+// who are in line, sends all their statements in one message, and commits once.
+// Fewer transactions cost less, so that the first lane works alone until a
+// whole group is in line.
+type lanes struct {
 	own     *ownCommit
 	line    *line
-	stopped chan struct{}
-}
-
-// lanes are the lanes of one database.
-type lanes struct {
-	all  []*lane
-	seed maphash.Seed
+	running sync.WaitGroup
 }
 
 func newLanes(own *ownCommit, n, queue int) *lanes {
-	l := &lanes{seed: maphash.MakeSeed()}
-	for range n {
-		one := &lane{own: own, line: newLine(max(1, queue/n)), stopped: make(chan struct{})}
-		l.all = append(l.all, one)
-		go one.loop()
+	l := &lanes{own: own, line: newLine(queue)}
+	l.line.crowd = make(chan struct{}, n)
+	l.running.Go(func() { l.loop(1, l.line.wake) })
+	for range n - 1 {
+		l.running.Go(func() { l.loop(maxGroup, l.line.crowd) })
 	}
 	return l
 }
 
-func (l *lanes) of(key string) *lane {
-	return l.all[maphash.String(l.seed, key)%uint64(len(l.all))]
-}
-
-func (l *lanes) waiting() (n int) {
-	for _, one := range l.all {
-		n += one.line.length()
-	}
-	return n
-}
-
 // close lets nobody join any more and waits for those in line.
 func (l *lanes) close() {
-	for _, one := range l.all {
-		one.line.close()
-	}
-	for _, one := range l.all {
-		<-one.stopped
-	}
+	l.line.close()
+	close(l.line.crowd)
+	l.running.Wait()
 }
 
-// writeAll puts the statements in the key's lane.
-func (c *ownCommit) writeAll(ctx context.Context, key string, all []Statement) (unmet int, err error) {
-	p, l := newPendingAll(ctx, all), c.lanes.of(key)
-	if err := l.line.join(p); err != nil {
+// writeAll puts the statements in line.
+func (c *ownCommit) writeAll(ctx context.Context, all []Statement) (unmet int, err error) {
+	p := newPendingAll(ctx, all)
+	if err := c.lanes.line.join(p); err != nil {
 		return 0, err
 	}
-	err = l.line.await(p, patienceFor(c.timeout))
+	err = c.lanes.line.await(p, patienceFor(c.timeout))
 	return p.unmet, err
 }
 
-func (l *lane) loop() {
-	defer close(l.stopped)
+// loop is one lane; it works when so many are in line.
+func (l *lanes) loop(least int, wake <-chan struct{}) {
 	for {
-		if ps := l.line.take(maxGroup); len(ps) > 0 {
+		if ps := l.line.take(least, maxGroup); len(ps) > 0 {
 			l.group(present(ps))
 			continue
 		}
 		if l.line.drained() {
 			return
 		}
-		<-l.line.wake
+		if _, open := <-wake; !open {
+			return // the first lane serves those who are left
+		}
 	}
 }
 
@@ -108,7 +90,7 @@ func present(ps []*pending) []*pending {
 }
 
 // group makes the work of ps durable and tells each its verdict.
-func (l *lane) group(ps []*pending) {
+func (l *lanes) group(ps []*pending) {
 	dead := 0
 	var later []*pending // after those they have lost against
 	defer func() { l.alone(later) }()
@@ -139,7 +121,7 @@ func (l *lane) group(ps []*pending) {
 }
 
 // alone lets callers run each in a transaction of its own, and does not wait for them.
-func (l *lane) alone(ps []*pending) {
+func (l *lanes) alone(ps []*pending) {
 	for _, p := range ps {
 		l.own.active.Add(1) // the line is closed before active is waited for
 		go func() {
@@ -162,7 +144,7 @@ func (l *lane) alone(ps []*pending) {
 // share runs ps in one transaction. It returns those who must not share with the
 // others, or an error that concerns all; in both cases nothing has been
 // committed. Otherwise it has told all of them.
-func (l *lane) share(ps []*pending) (spoilers []*pending, err error) {
+func (l *lanes) share(ps []*pending) (spoilers []*pending, err error) {
 	life, end := context.WithTimeout(context.Background(), l.own.timeout)
 	defer end()
 	conn, err := l.own.connection(life)
@@ -192,7 +174,7 @@ func (l *lane) share(ps []*pending) (spoilers []*pending, err error) {
 }
 
 // run is share on a connection.
-func (l *lane) run(life context.Context, conn *pgx.Conn, ps []*pending) (spoilers []*pending, err error) {
+func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending) (spoilers []*pending, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(beginShared)
 	batch.Queue(lockShared)

@@ -86,7 +86,7 @@ type ownCommit struct {
 	active sync.WaitGroup
 }
 
-func (c *ownCommit) waiting() int { return int(c.inLine.Load()) + c.lanes.waiting() }
+func (c *ownCommit) waiting() int { return int(c.inLine.Load()) + c.lanes.line.length() }
 
 func (c *ownCommit) close() {
 	c.lanes.close()

@@ -22,13 +22,11 @@ const Met = -1
 // What the statements do is known beforehand, so that callers share a
 // transaction and its commit on PostgreSQL too, where Write gives each its own.
 // It is for small writes by keys: new rows, a compare-and-set. On either engine a
-// caller whose statements fail takes nothing from those it shares with. key names
-// what callers may contend for, such as the id of the row to be changed: on one
-// node those with the same key never wait for each other's locks.
+// caller whose statements fail takes nothing from those it shares with.
 //
 // Texts and arguments must not be changed before WriteAll returns, and the
 // statements may run more than once; Into holds what the last run has returned.
-func (db *DB) WriteAll(ctx context.Context, key string, all []Statement) (unmet int, err error) {
+func (db *DB) WriteAll(ctx context.Context, all []Statement) (unmet int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -37,7 +35,7 @@ func (db *DB) WriteAll(ctx context.Context, key string, all []Statement) (unmet 
 			return 0, db.translate(err)
 		}
 	}
-	unmet, err = db.writes.writeAll(ctx, key, all)
+	unmet, err = db.writes.writeAll(ctx, all)
 	return unmet, db.translate(err)
 }
 
@@ -167,7 +165,7 @@ func assign(to any, v driver.Value) error {
 }
 
 // writeAll has the commit loop run the statements itself: nobody need be woken for a turn.
-func (g *groupCommit) writeAll(ctx context.Context, _ string, all []Statement) (unmet int, err error) {
+func (g *groupCommit) writeAll(ctx context.Context, all []Statement) (unmet int, err error) {
 	p := newPendingAll(ctx, all)
 	if p.bound, err = bind(all); err != nil {
 		return 0, err
