@@ -158,35 +158,35 @@ func (a accessTokens) issue(s Session, u User, scope string, now time.Time, to g
 		expires = to.until
 	}
 	p := make([]byte, 0, 512)
-	p = append(append(p, `{"iss":`...), jsonString(a.issuer)...)
-	p = append(append(p, `,"aud":`...), jsonString(to.audience)...)
-	p = append(append(p, `,"sub":`...), jsonString(u.ID)...)
-	p = append(append(p, `,"client_id":`...), jsonString(to.client)...)
-	p = append(append(p, `,"sid":`...), jsonString(s.ID)...)
-	p = append(append(p, `,"iid":`...), jsonString(s.InstallationID)...)
+	p = appendJSON(append(p, `{"iss":`...), a.issuer)
+	p = appendJSON(append(p, `,"aud":`...), to.audience)
+	p = appendJSON(append(p, `,"sub":`...), u.ID)
+	p = appendJSON(append(p, `,"client_id":`...), to.client)
+	p = appendJSON(append(p, `,"sid":`...), s.ID)
+	p = appendJSON(append(p, `,"iid":`...), s.InstallationID)
 	p = strconv.AppendBool(append(p, `,"anon":`...), u.Kind == Anonymous)
-	p = append(append(p, `,"scope":`...), jsonString(scope)...)
+	p = appendJSON(append(p, `,"scope":`...), scope)
 	p = strconv.AppendInt(append(p, `,"auth_time":`...), s.AuthTime.Unix(), 10)
 	p = append(p, `,"amr":[`...)
 	for i, m := range strings.Fields(s.Methods) {
 		if i > 0 {
 			p = append(p, ',')
 		}
-		p = append(p, jsonString(m)...)
+		p = appendJSON(p, m)
 	}
 	p = append(p, ']')
 	if acr := acrOf(s.Methods); acr != "" {
-		p = append(append(p, `,"acr":`...), jsonString(acr)...)
+		p = appendJSON(append(p, `,"acr":`...), acr)
 	}
 	if to.jkt != "" {
-		p = append(append(append(p, `,"cnf":{"jkt":`...), jsonString(to.jkt)...), '}')
+		p = append(appendJSON(append(p, `,"cnf":{"jkt":`...), to.jkt), '}')
 	}
 	if to.actor != "" {
-		p = append(append(append(p, `,"act":{"sub":`...), jsonString(to.actor)...), '}')
+		p = append(appendJSON(append(p, `,"act":{"sub":`...), to.actor), '}')
 	}
 	p = appendFormerly(p, s.Formerly)
 	if level := s.Device.at(now); level != "" {
-		p = append(append(p, `,"att":`...), jsonString(string(level))...)
+		p = appendJSON(append(p, `,"att":`...), string(level))
 	}
 	p = append(append(p, `,"jti":"`...), rand.Text()...)
 	p = strconv.AppendInt(append(p, `","iat":`...), now.Unix(), 10)
@@ -244,18 +244,21 @@ func (a accessTokens) trusts(kid string) bool {
 // expired allows for clocks that differ.
 func expired(exp int64, now time.Time) bool { return now.Unix() >= exp+int64(clockSkew/time.Second) }
 
-// jsonString is s as a JSON string. Ids and names of the configuration are plain ASCII.
-func jsonString(s string) string {
+// jsonString is s as a JSON string.
+func jsonString(s string) string { return string(appendJSON(nil, s)) }
+
+// appendJSON appends s as a JSON string. Ids and names of the configuration are plain ASCII.
+func appendJSON(to []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
 			b, err := json.Marshal(s)
 			if err != nil { // a string always marshals
 				panic(err)
 			}
-			return string(b)
+			return append(to, b...)
 		}
 	}
-	return `"` + s + `"`
+	return append(append(append(to, '"'), s...), '"')
 }
 
 // audienceOf reads for whom a JWT says it is. Nothing is proven by reading.

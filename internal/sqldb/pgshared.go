@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -103,14 +104,14 @@ func (l *lanes) group(ps []*pending) {
 		case err == nil:
 			return
 		case lost(err): // all of them run again
-		case blocked(err):
-			l.alone(ps)
-			return
 		case dead < l.own.stale && classifyPostgres(err) == ErrUnavailable && !errors.Is(err, ErrUncertain):
 			dead++ // a connection that died unnoticed; nothing was committed
 			attempt--
-		default:
+		case len(ps) == 1 && !blocked(err), errors.Is(err, ErrUncertain), errors.Is(err, ErrBusy), errors.Is(err, ErrUnavailable), unreachable(err):
 			tell(ps, err)
+			return
+		default: // a lock that another holds, a deferred constraint, a statement that cannot be sent: nobody knows whose
+			l.alone(ps)
 			return
 		}
 		if attempt == maxShared {
@@ -118,6 +119,12 @@ func (l *lanes) group(ps []*pending) {
 			return
 		}
 	}
+}
+
+// unreachable reports whether the server could not be connected to.
+func unreachable(err error) bool {
+	var connect *pgconn.ConnectError
+	return errors.As(err, &connect)
 }
 
 // alone lets callers run each in a transaction of its own, and does not wait for them.
@@ -192,7 +199,7 @@ func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending) (spoile
 		return spoilers, errors.Join(err, undo)
 	}
 	start := time.Now()
-	tags, err := conn.PgConn().Exec(life, "COMMIT").ReadAll()
+	tags, err := conn.PgConn().Exec(life, "commit").ReadAll()
 	switch {
 	case err == nil && (len(tags) != 1 || tags[0].CommandTag.String() != "COMMIT"):
 		return nil, fmt.Errorf("commit: %w", pgx.ErrTxCommitRollback)
