@@ -46,6 +46,19 @@ func New(db *sqldb.DB, clk clock.Clock) *Log {
 // entry is malformed, which only a change of the program can mend, or that the
 // database failed; return it from the transaction.
 func (l *Log) Record(ctx context.Context, tx *sqldb.Tx, e Entry) error {
+	s, err := l.Statement(ctx, e)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, s.Text, s.Args...); err != nil {
+		return fmt.Errorf("audit: insert: %w", err)
+	}
+	return nil
+}
+
+// Statement is what Record runs, for sqldb.WriteAll. It fails as Record does on
+// an entry that is malformed.
+func (l *Log) Statement(ctx context.Context, e Entry) (s sqldb.Statement, err error) {
 	if e.Actor == (Actor{}) {
 		e.Actor = ActorFrom(ctx)
 	}
@@ -53,7 +66,7 @@ func (l *Log) Record(ctx context.Context, tx *sqldb.Tx, e Entry) error {
 		e.RequestID = observe.TraceID(ctx)
 	}
 	if err := e.check(); err != nil {
-		return err
+		return s, err
 	}
 	r := Row{
 		At:        time.UnixMilli(l.clock.Now().UnixMilli()).UTC(),
@@ -65,19 +78,14 @@ func (l *Log) Record(ctx context.Context, tx *sqldb.Tx, e Entry) error {
 		Salt:      make([]byte, 16),
 	}
 	rand.Read(r.Salt)
-	var err error
 	if r.Before, err = document(e.Before); err != nil {
-		return fmt.Errorf("audit: %s: Before %w", e.Action, err)
+		return s, fmt.Errorf("audit: %s: Before %w", e.Action, err)
 	}
 	if r.After, err = document(e.After); err != nil {
-		return fmt.Errorf("audit: %s: After %w", e.Action, err)
+		return s, fmt.Errorf("audit: %s: After %w", e.Action, err)
 	}
-	_, err = tx.ExecContext(ctx, Queries.Get("Stage"), sqldb.Millis(r.At), r.Actor.Type, r.Actor.ID, r.Actor.IP,
-		r.Action, r.Target, r.Reason, r.RequestID, r.Salt, orNull(r.Before), orNull(r.After))
-	if err != nil {
-		return fmt.Errorf("audit: insert: %w", err)
-	}
-	return nil
+	return sqldb.Statement{Text: Queries.Get("Stage"), Args: []any{sqldb.Millis(r.At), r.Actor.Type, r.Actor.ID, r.Actor.IP,
+		r.Action, r.Target, r.Reason, r.RequestID, r.Salt, orNull(r.Before), orNull(r.After)}}, nil
 }
 
 func orNull(b []byte) any {

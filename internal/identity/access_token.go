@@ -1,16 +1,21 @@
 package identity
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"landline/internal/secret"
 )
@@ -39,15 +44,31 @@ func signJWT(keys *secret.Ring, purpose, typ string, payload []byte) (string, er
 	out := make([]byte, 0, b64.EncodedLen(len(head))+b64.EncodedLen(len(payload))+b64.EncodedLen(64)+2)
 	out = append(b64.AppendEncode(out, []byte(head)), '.')
 	out = b64.AppendEncode(out, payload)
-	digest := sha256.Sum256(out)
-	r, s, err := ecdsa.Sign(rand.Reader, key, digest[:])
+	sig, err := signES256(key, out)
 	if err != nil {
 		return "", fmt.Errorf("identity: sign with key %s: %w", kid, err)
 	}
-	var sig [64]byte
-	r.FillBytes(sig[:32])
-	s.FillBytes(sig[32:])
 	return string(b64.AppendEncode(append(out, '.'), sig[:])), nil
+}
+
+// signES256 is r and s, of 32 bytes each (RFC 7518 §3.4). The signature is
+// deterministic (RFC 6979), which costs a fifth less than a random one, and
+// leaves nothing to a random source that a copied machine would repeat.
+func signES256(key *ecdsa.PrivateKey, message []byte) (sig [64]byte, err error) {
+	digest := sha256.Sum256(message)
+	der, err := key.Sign(nil, digest[:], crypto.SHA256)
+	if err != nil {
+		return sig, err
+	}
+	var r, s []byte // unsigned, without leading zeros
+	in := cryptobyte.String(der)
+	var pair cryptobyte.String
+	if !in.ReadASN1(&pair, asn1.SEQUENCE) || !pair.ReadASN1Integer(&r) || !pair.ReadASN1Integer(&s) || !pair.Empty() || len(r) > 32 || len(s) > 32 {
+		return sig, errors.New("the signature is not of two numbers below the order of P-256")
+	}
+	copy(sig[32-len(r):32], r)
+	copy(sig[64-len(s):], s)
+	return sig, nil
 }
 
 // verifyJWT returns the payload of a compact JWS with exactly this type, signed
@@ -137,35 +158,35 @@ func (a accessTokens) issue(s Session, u User, scope string, now time.Time, to g
 		expires = to.until
 	}
 	p := make([]byte, 0, 512)
-	p = append(append(p, `{"iss":`...), jsonString(a.issuer)...)
-	p = append(append(p, `,"aud":`...), jsonString(to.audience)...)
-	p = append(append(p, `,"sub":`...), jsonString(u.ID)...)
-	p = append(append(p, `,"client_id":`...), jsonString(to.client)...)
-	p = append(append(p, `,"sid":`...), jsonString(s.ID)...)
-	p = append(append(p, `,"iid":`...), jsonString(s.InstallationID)...)
+	p = appendJSON(append(p, `{"iss":`...), a.issuer)
+	p = appendJSON(append(p, `,"aud":`...), to.audience)
+	p = appendJSON(append(p, `,"sub":`...), u.ID)
+	p = appendJSON(append(p, `,"client_id":`...), to.client)
+	p = appendJSON(append(p, `,"sid":`...), s.ID)
+	p = appendJSON(append(p, `,"iid":`...), s.InstallationID)
 	p = strconv.AppendBool(append(p, `,"anon":`...), u.Kind == Anonymous)
-	p = append(append(p, `,"scope":`...), jsonString(scope)...)
+	p = appendJSON(append(p, `,"scope":`...), scope)
 	p = strconv.AppendInt(append(p, `,"auth_time":`...), s.AuthTime.Unix(), 10)
 	p = append(p, `,"amr":[`...)
 	for i, m := range strings.Fields(s.Methods) {
 		if i > 0 {
 			p = append(p, ',')
 		}
-		p = append(p, jsonString(m)...)
+		p = appendJSON(p, m)
 	}
 	p = append(p, ']')
 	if acr := acrOf(s.Methods); acr != "" {
-		p = append(append(p, `,"acr":`...), jsonString(acr)...)
+		p = appendJSON(append(p, `,"acr":`...), acr)
 	}
 	if to.jkt != "" {
-		p = append(append(append(p, `,"cnf":{"jkt":`...), jsonString(to.jkt)...), '}')
+		p = append(appendJSON(append(p, `,"cnf":{"jkt":`...), to.jkt), '}')
 	}
 	if to.actor != "" {
-		p = append(append(append(p, `,"act":{"sub":`...), jsonString(to.actor)...), '}')
+		p = append(appendJSON(append(p, `,"act":{"sub":`...), to.actor), '}')
 	}
 	p = appendFormerly(p, formerNow(s.Formerly, now))
 	if level := s.Device.at(now); level != "" {
-		p = append(append(p, `,"att":`...), jsonString(string(level))...)
+		p = appendJSON(append(p, `,"att":`...), string(level))
 	}
 	p = append(append(p, `,"jti":"`...), rand.Text()...)
 	p = strconv.AppendInt(append(p, `","iat":`...), now.Unix(), 10)
@@ -223,18 +244,21 @@ func (a accessTokens) trusts(kid string) bool {
 // expired allows for clocks that differ.
 func expired(exp int64, now time.Time) bool { return now.Unix() >= exp+int64(clockSkew/time.Second) }
 
-// jsonString is s as a JSON string. Ids and names of the configuration are plain ASCII.
-func jsonString(s string) string {
+// jsonString is s as a JSON string.
+func jsonString(s string) string { return string(appendJSON(nil, s)) }
+
+// appendJSON appends s as a JSON string. Ids and names of the configuration are plain ASCII.
+func appendJSON(to []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
 			b, err := json.Marshal(s)
 			if err != nil { // a string always marshals
 				panic(err)
 			}
-			return string(b)
+			return append(to, b...)
 		}
 	}
-	return `"` + s + `"`
+	return append(append(append(to, '"'), s...), '"')
 }
 
 // audienceOf reads for whom a JWT says it is. Nothing is proven by reading.

@@ -54,7 +54,7 @@ func (s *Service) installationRoutes(api huma.API) {
 		Description: "Idempotent: repeats and parallel calls with the same Idempotency-Key, key or credential get the same installation, user and session, 201 the first time and 200 after. A credential that is not the installation's makes a new installation.",
 		Security:    module.Public, MaxBodyBytes: maxRegister, DefaultStatus: http.StatusOK,
 		Responses: map[string]*huma.Response{"201": {Description: "The installation is new."}},
-		Errors:    []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusServiceUnavailable},
+		Errors:    []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusServiceUnavailable}, Middlewares: huma.Middlewares{s.registerPlainly},
 	}, s.handleRegister)
 }
 

@@ -76,6 +76,9 @@ func (s *Service) refreshOnce(ctx context.Context, token string, by caller, scop
 	if err := s.limitRefresh(ctx, t.session); err != nil {
 		return Refreshed{}, err
 	}
+	if out, done, err := s.rotate(ctx, t, by, scope); done || err != nil {
+		return out, err
+	}
 	for range maxTries {
 		g, err := s.store.Session(ctx, t.session)
 		if errors.Is(err, sqldb.ErrNotFound) { // ended long ago, or younger than a restored backup

@@ -296,6 +296,24 @@ func (s *failing) Apply(ctx context.Context, c Change) (bool, error) {
 	return apply(s.Store.Apply(ctx, c))
 }
 
+// Rotate fails as Session and Apply do, which it does in one.
+func (s *failing) Rotate(ctx context.Context, r Rotation) (g Grant, done bool, err error) {
+	s.mu.Lock()
+	apply, skip, read := s.apply, s.skip, s.read
+	s.mu.Unlock()
+	if read != nil {
+		return Grant{}, false, read
+	}
+	if apply == nil {
+		return s.Store.Rotate(ctx, r)
+	}
+	if !skip {
+		g, done, err = s.Store.Rotate(ctx, r)
+	}
+	done, err = apply(done, err)
+	return g, done, err
+}
+
 func (s *failing) Session(ctx context.Context, id string) (Grant, error) {
 	s.mu.Lock()
 	read := s.read
@@ -327,17 +345,25 @@ func TestUnavailableStorageAsksForARetry(t *testing.T) {
 		"never its turn":  func(s *failing) { s.skip, s.apply = true, func(bool, error) (bool, error) { return false, nil } },
 		"unknown outcome": func(s *failing) { s.apply = func(bool, error) (bool, error) { return false, sqldb.ErrUncertain } },
 	} {
-		store.set(broken)
-		transient(f.token(token))
-		store.set(func(s *failing) { s.read, s.apply, s.skip = nil, nil, false })
-		x := f.token(token)
-		if x.Status != 200 {
-			t.Fatalf("%s: the repeat after it: %d %s", name, x.Status, x.Raw)
+		for _, client := range []string{"", testApp.ID} { // without it the refresh is read first, then written
+			again := func() answer {
+				if client == "" {
+					return f.token(token)
+				}
+				return f.form(tokenPath, "grant_type", "refresh_token", "refresh_token", token, "client_id", client)
+			}
+			store.set(broken)
+			transient(again())
+			store.set(func(s *failing) { s.read, s.apply, s.skip = nil, nil, false })
+			x := again()
+			if x.Status != 200 {
+				t.Fatalf("%s: the repeat after it: %d %s", name, x.Status, x.Raw)
+			}
+			if name == "unknown outcome" && x.Header.Get("Refresh-Replay") != "concurrent" {
+				t.Errorf("the rotation of unknown outcome took place, its repeat is %q", x.Header.Get("Refresh-Replay"))
+			}
+			token = x.str("refresh_token")
 		}
-		if name == "unknown outcome" && x.Header.Get("Refresh-Replay") != "concurrent" {
-			t.Errorf("the rotation of unknown outcome took place, its repeat is %q", x.Header.Get("Refresh-Replay"))
-		}
-		token = x.str("refresh_token")
 	}
 	store.set(func(s *failing) {
 		s.skip, s.apply = true, func(bool, error) (bool, error) { return false, sqldb.ErrUnavailable }

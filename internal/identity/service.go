@@ -231,7 +231,7 @@ func (s *Service) create(ctx context.Context, r Registration, by LineKey, cloned
 		i.Device.Level = module.DeviceKey
 	} else {
 		var err error
-		if i.SecretVersion, _, err = s.keys.MAC(purposeInstallation, secretMessage(i.ID)); err != nil {
+		if i.SecretVersion, err = s.keys.MACVersion(purposeInstallation); err != nil {
 			return Registered{}, false, err
 		}
 	}
@@ -345,7 +345,7 @@ func (s *Service) fill(ctx context.Context, c *Change, r Registration, line Line
 func (s *Service) beginSession(u User, installation Installation, client, methods string, now time.Time) (Session, error) {
 	session := newSession(u, installation, client, methods, now, s.config.policy())
 	var err error
-	session.KeyVersion, _, err = s.keys.MAC(purposeRefresh, refreshMessage(session.ID, session.Current))
+	session.KeyVersion, err = s.keys.MACVersion(purposeRefresh)
 	return session, err
 }
 

@@ -55,35 +55,22 @@ func (w *writer) account(c Change) {
 
 // endAll records the revocations first: they are of the sessions that are active still.
 func (w *writer) endAll(e *EndAll) {
-	type step struct {
-		query string
-		args  []any
-	}
-	steps := []step{
-		{"RevocationsOfUser", []any{string(e.Reason), sqldb.Millis(e.At), e.UserID, e.Except}},
-		{"SessionsRevokeUser", []any{string(e.Reason), e.UserID, e.Except}},
-	}
 	if e.Proven != "" {
-		steps = []step{
-			{"RevocationsOfIdentity", append(steps[0].args, e.Proven)},
-			{"SessionsRevokeIdentity", append(steps[1].args, e.Proven)},
-		}
+		w.also("RevocationsOfIdentity", string(e.Reason), sqldb.Millis(e.At), e.UserID, e.Except, e.Proven)
+		w.also("SessionsRevokeIdentity", string(e.Reason), e.UserID, e.Except, e.Proven)
+		return
 	}
-	for _, step := range steps {
-		if w.err == nil {
-			_, w.err = w.tx.ExecContext(w.ctx, Queries.Get(step.query), step.args...)
-			w.wrote = true
-		}
-	}
+	w.also("RevocationsOfUser", string(e.Reason), sqldb.Millis(e.At), e.UserID, e.Except)
+	w.also("SessionsRevokeUser", string(e.Reason), e.UserID, e.Except)
 }
 
 // proven writes down what a session was proven with. It comes after the session.
 func (w *writer) proven(c Change) {
-	if p := c.ProvenWith; p != nil && w.err == nil {
-		_, w.err = w.tx.ExecContext(w.ctx, Queries.Get("SessionProofPut"), p.SessionID, p.IdentityID, sqldb.Millis(p.ExpiresAt))
+	if p := c.ProvenWith; p != nil {
+		w.also("SessionProofPut", p.SessionID, p.IdentityID, sqldb.Millis(p.ExpiresAt))
 	}
-	if c.ProvenAs != "" && c.Session != nil && w.err == nil {
-		_, w.err = w.tx.ExecContext(w.ctx, Queries.Get("SessionProofsCopy"), c.Session.ID, sqldb.Millis(c.Session.ExpiresAt), c.ProvenAs)
+	if c.ProvenAs != "" && c.Session != nil {
+		w.also("SessionProofsCopy", c.Session.ID, sqldb.Millis(c.Session.ExpiresAt), c.ProvenAs)
 	}
 }
 

@@ -44,45 +44,65 @@ var errUnmet = errors.New("a condition of the change does not hold")
 // like everybody in the group instead of failing at once: when Apply returns
 // false, what won can be read.
 func (s *SQLStore) Apply(ctx context.Context, c Change) (bool, error) {
-	met := false
-	err := s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
-		w := writer{ctx: ctx, tx: tx}
-		w.change(c)
-		if errors.Is(w.err, errUnmet) && !w.wrote {
-			met = false
-			return nil
+	w := writer{ctx: ctx, collecting: true, proof: sqldb.Met}
+	w.change(c)
+	for _, e := range c.Audit {
+		entry, err := s.audit.Statement(ctx, e)
+		if err != nil {
+			return false, err
 		}
-		for _, e := range c.Audit {
-			if w.err == nil {
-				w.err = s.audit.Record(ctx, tx, e)
-			}
-		}
-		if c.Within != nil && w.err == nil {
-			w.err = c.Within(ctx, tx)
-		}
-		met = w.err == nil
-		return w.err
-	})
-	if errors.Is(err, errUnmet) {
-		return false, nil
+		w.all = append(w.all, entry)
 	}
-	return met && err == nil, err
+	unmet, err := s.run(ctx, c, w.all)
+	switch {
+	case err != nil:
+		return false, err
+	case unmet != sqldb.Met && unmet == w.proof:
+		return false, ErrProofSpent
+	}
+	return unmet == sqldb.Met, nil
 }
 
-// writer runs statements until one fails.
+// run runs the statements of c, together with those of other changes unless c
+// has a function that is to run within its transaction.
+func (s *SQLStore) run(ctx context.Context, c Change, all []sqldb.Statement) (unmet int, err error) {
+	if c.Within == nil {
+		return s.db.WriteAll(ctx, all)
+	}
+	err = s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		w := writer{ctx: ctx, tx: tx}
+		for i, statement := range all {
+			w.exec(statement)
+			if unmet = i; errors.Is(w.err, errUnmet) && !w.wrote {
+				return nil
+			}
+			if w.err != nil {
+				return w.err
+			}
+		}
+		unmet = sqldb.Met
+		return c.Within(ctx, tx)
+	})
+	if errors.Is(err, errUnmet) {
+		return unmet, nil
+	}
+	return unmet, err
+}
+
+// writer runs statements until one fails, or collects them.
 type writer struct {
 	ctx   context.Context
 	tx    *sqldb.Tx
 	wrote bool
 	err   error
 
-	holding bool // statements are held to be run together
-	held    []sqldb.Statement
+	collecting bool
+	all        []sqldb.Statement
+	proof      int // index of what spends the proof; sqldb.Met = nothing does
 }
 
 func (w *writer) change(c Change) {
-	// The first launch is three rows that do not depend on one another.
-	w.holding = c.Installation != nil && c.User != nil && c.Session != nil && len(c.End) == 0 && c.Update == nil
+	w.all = make([]sqldb.Statement, 0, 4)
 	if c.Installation != nil {
 		w.installation(c.Installation)
 	}
@@ -107,15 +127,13 @@ func (w *writer) change(c Change) {
 	if c.Session != nil {
 		w.session(c.Session)
 	}
-	w.release()
 	w.proven(c)
 	if c.Identity != nil {
 		w.identity(c.Identity)
 	}
-	if c.Proof != nil && w.err == nil {
-		if w.one("ProofInsert", c.Proof.ID, sqldb.Millis(c.Proof.Expires)); errors.Is(w.err, errUnmet) {
-			w.err = ErrProofSpent
-		}
+	if c.Proof != nil {
+		w.proof = len(w.all)
+		w.one("ProofInsert", c.Proof.ID, sqldb.Millis(c.Proof.Expires))
 	}
 	if i := c.Seen; i != nil {
 		w.one("InstallationSeen", i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.SeenAt), i.ID)
@@ -126,41 +144,38 @@ func (w *writer) change(c Change) {
 	}
 }
 
-// one runs a statement that must touch one row.
+// one is for a statement that must touch one row.
 func (w *writer) one(query string, args ...any) {
+	w.do(sqldb.Statement{Text: Queries.Get(query), Args: args})
+}
+
+// also is for a statement that is no condition.
+func (w *writer) also(query string, args ...any) {
+	w.do(sqldb.Statement{Text: Queries.Get(query), Args: args, Any: true})
+}
+
+func (w *writer) do(s sqldb.Statement) {
+	if w.collecting {
+		w.all = append(w.all, s)
+		return
+	}
+	w.exec(s)
+}
+
+func (w *writer) exec(s sqldb.Statement) {
 	if w.err != nil {
 		return
 	}
-	if w.holding {
-		w.held = append(w.held, sqldb.Statement{Text: Queries.Get(query), Args: args})
-		return
-	}
-	result, err := w.tx.ExecContext(w.ctx, Queries.Get(query), args...)
+	result, err := w.tx.ExecContext(w.ctx, s.Text, s.Args...)
 	if err != nil {
 		w.err = err
 		return
 	}
 	n, err := result.RowsAffected()
-	if err == nil && n != 1 {
+	if err == nil && n != 1 && !s.Any {
 		err = errUnmet
 	}
 	w.wrote = w.wrote || n > 0
-	w.err = err
-}
-
-// release runs what is held. Each must touch one row.
-func (w *writer) release() {
-	w.holding = false
-	if w.err != nil || len(w.held) == 0 {
-		return
-	}
-	touched, err := w.tx.ExecAll(w.ctx, w.held)
-	for _, n := range touched {
-		if n != 1 && err == nil {
-			err = errUnmet
-		}
-		w.wrote = w.wrote || n > 0
-	}
 	w.err = err
 }
 
@@ -190,9 +205,7 @@ func (w *writer) update(u *Update) {
 
 // revocation is not a condition: a session can have been recorded before a restore brought it back.
 func (w *writer) revocation(e Ending) {
-	if w.err == nil {
-		_, w.err = w.tx.ExecContext(w.ctx, Queries.Get("RevocationInsert"), e.SessionID, string(e.Reason), sqldb.Millis(e.At))
-	}
+	w.also("RevocationInsert", e.SessionID, string(e.Reason), sqldb.Millis(e.At))
 }
 
 // Line is Store.Line, from one snapshot.

@@ -21,6 +21,12 @@ type Store interface {
 	// an error the outcome may be unknown.
 	Apply(ctx context.Context, c Change) (bool, error)
 
+	// Rotate does in one step what Session, Decide and Apply do for a refresh by
+	// RuleRotate of a session that is bound to no key and whose user is active, and
+	// returns true once it is durable, with what tokens are made of. False says that
+	// nothing was done and another rule may apply.
+	Rotate(ctx context.Context, r Rotation) (Grant, bool, error)
+
 	// Line finds an installation with its anonymous user and its active sessions.
 	Line(ctx context.Context, by LineKey) (Line, error)
 
@@ -178,6 +184,16 @@ type EndAll struct {
 type Update struct {
 	Before, After Session
 	At            time.Time
+}
+
+// Rotation is a refresh that is expected to be by RuleRotate.
+type Rotation struct {
+	SessionID     string
+	Counter       int64 // of the token that is presented
+	KeyVersion    int
+	ClientID      string
+	At            time.Time
+	IdleExpiresAt time.Time // of the session afterwards
 }
 
 // Ending revokes a session.

@@ -251,9 +251,15 @@ func TestMACVersions(t *testing.T) {
 		must(t, err)
 		index, err := n.a.BlindIndex("refresh", []byte("token"))
 		must(t, err)
+		if v, err := n.a.MACVersion("refresh"); err != nil || v != v1 {
+			t.Errorf("MACVersion = %d, %v; MAC says %d", v, err, v1)
+		}
 		must(t, n.a.Rotate(t.Context(), "refresh"))
 		v2, mac2, err := n.a.MAC("refresh", []byte("token"))
 		must(t, err)
+		if v, err := n.a.MACVersion("refresh"); err != nil || v != v2 {
+			t.Errorf("MACVersion = %d, %v; MAC says %d", v, err, v2)
+		}
 		if v1 == v2 || bytes.Equal(mac1, mac2) || bytes.Equal(mac1, index) {
 			t.Error("two keys made the same MAC")
 		}

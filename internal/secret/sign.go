@@ -81,6 +81,16 @@ func (r *Ring) MAC(purpose string, data []byte) (version int, mac []byte, err er
 	return p.current.Version, sum(p.current.mac, data), nil
 }
 
+// MACVersion is the version that MAC would return now, for what is to be
+// authenticated with MACWith later.
+func (r *Ring) MACVersion(purpose string) (int, error) {
+	p, err := r.purpose(purpose, HMAC)
+	if err != nil {
+		return 0, err
+	}
+	return p.current.Version, nil
+}
+
 // MACWith is MAC with the key of an earlier version, to look a stored MAC up.
 func (r *Ring) MACWith(purpose string, version int, data []byte) ([]byte, error) {
 	p, err := r.purpose(purpose, HMAC)

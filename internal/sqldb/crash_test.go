@@ -62,13 +62,7 @@ func writeUntilKilled(db *sqldb.DB) error {
 		wg.Go(func() {
 			for i := 0; ; i++ {
 				id := fmt.Sprintf("%d-%d-%d", os.Getpid(), c, i)
-				err := db.Write(context.Background(), func(ctx context.Context, tx *sqldb.Tx) error {
-					if err := insert(id)(ctx, tx); err != nil {
-						return err
-					}
-					_, err := tx.ExecContext(ctx, `INSERT INTO part (id, thing) VALUES ($1, $2)`, id, id)
-					return err
-				})
+				err := addPair(context.Background(), db, id, (c+i)%2 == 0)
 				out.Lock()
 				if err != nil {
 					fmt.Println("failed:", err)

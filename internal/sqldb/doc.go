@@ -17,6 +17,16 @@
 // it, because SQLite answers an interrupted statement by undoing the whole
 // transaction, which would be the neighbours' too.
 //
+// WriteAll takes statements instead of a function, each of which must touch one
+// row: new rows by their keys, a compare-and-set. Its callers share transactions
+// on PostgreSQL too: one message carries the statements of all who wait, one
+// commit makes them durable. On SQLite they have no savepoint of their own. Either
+// way a caller that fails takes nothing from the others: what it has spoilt is
+// undone and run again, on SQLite each in a savepoint, on PostgreSQL without it.
+// A caller that waits for a lock longer than a moment (25 ms), or in whose
+// transaction nobody can be told guilty, goes on in one of its own. Use Write for
+// what reads, decides, or touches many rows.
+//
 // Every error is one that a caller can act on (ErrNotFound, ErrConflict,
 // ErrBusy, ErrUnavailable, ErrUncertain, ErrText) or an internal fault.
 // The line of waiting writers is bounded; when it is full, Write says ErrBusy

@@ -10,10 +10,14 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// Statement is one of ExecAll.
+// Statement is one of ExecAll or WriteAll.
 type Statement struct {
 	Text string
 	Args []any
+
+	// Of WriteAll alone.
+	Any  bool  // it is no condition: it may touch any number of rows
+	Into []any // *string, *int64, *int and sql.Scanners for the columns of RETURNING; nil = nothing is returned
 }
 
 // ExecAll runs statements in their order, each of which is to touch a row, and
@@ -62,11 +66,10 @@ func (t *Tx) pipeline(ctx context.Context, all []Statement) ([]int64, error) {
 		}
 		results := own.Conn().SendBatch(ctx, batch)
 		for i := range all {
-			tag, err := results.Exec()
-			if err != nil {
+			var err error
+			if touched[i], err = touchedBy(results, all[i].Into); err != nil {
 				return errors.Join(err, results.Close())
 			}
-			touched[i] = tag.RowsAffected()
 		}
 		return results.Close()
 	}))

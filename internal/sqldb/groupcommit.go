@@ -90,7 +90,7 @@ func (g *groupCommit) loop() {
 	defer idle.Stop()
 	for {
 		if p := g.line.next(); p != nil {
-			g.upkeep(g.group(p, maxGroup))
+			g.upkeep(g.group([]*pending{p}, maxGroup))
 			continue
 		}
 		if g.line.drained() {
@@ -104,34 +104,47 @@ func (g *groupCommit) loop() {
 	}
 }
 
-// group runs first and, while limit and time allow, whoever else is in line in
-// one transaction, commits it and tells each its verdict. It returns the number of commits.
-func (g *groupCommit) group(first *pending, limit int) (commits int) {
+// group runs the callers that are ready and, while limit and time allow, whoever
+// else is in line in one transaction, commits it and tells each its verdict. It
+// returns the number of commits.
+func (g *groupCommit) group(ready []*pending, limit int) (commits int) {
 	t, err := g.begin()
 	if err != nil {
-		first.verdict <- err
+		for _, p := range ready {
+			p.verdict <- err
+		}
 		return 0
 	}
 	start := time.Now()
 	var done []*pending // their work is in the transaction
-	for p := first; p != nil; p = g.line.next() {
+	for len(ready) > 0 {
+		p := ready[0]
+		ready = ready[1:]
 		switch g.turn(t, p, len(done) > 0) {
 		case kept:
 			done = append(done, p)
 		case undone:
 			if len(done) == 0 { // it ran without a savepoint, so only the end of the transaction undoes it
 				t.rollback()
-				return 0
+				if len(ready) == 0 {
+					return 0
+				}
+				return g.group(ready, len(ready))
 			}
 		case dead:
 			t.rollback()
-			return g.apart(done)
+			return g.apart(append(done, ready...))
 		case deadWith:
 			t.rollback()
-			return g.apart(append(done, p))
+			return g.apart(append(append(done, p), ready...))
+		case spoilt:
+			t.rollback()
+			return g.again(append(append(done, p), ready...))
 		}
-		if len(done) == limit || time.Since(start) > groupTime {
-			break
+		if len(ready) == 0 && len(done) < limit && time.Since(start) <= groupTime {
+			if p := g.line.next(); p != nil {
+				ready = append(ready, p)
+			}
 		}
 	}
 	return g.commit(t, done)
@@ -141,9 +154,17 @@ func (g *groupCommit) group(first *pending, limit int) (commits int) {
 // nothing through no fault of theirs, or of nobody knows whose.
 func (g *groupCommit) apart(ps []*pending) (commits int) {
 	for _, p := range ps {
-		commits += g.group(p, 1)
+		commits += g.group([]*pending{p}, 1)
 	}
 	return commits
+}
+
+// again runs a group once more, each in a savepoint.
+func (g *groupCommit) again(ps []*pending) (commits int) {
+	for _, p := range ps {
+		p.careful = true
+	}
+	return g.group(ps, len(ps))
 }
 
 // What became of one caller's turn.
@@ -154,6 +175,7 @@ const (
 	undone               // its work is undone, and it knows
 	dead                 // the transaction is lost, and it knows its own part
 	deadWith             // the transaction is lost; it must run again
+	spoilt               // it has failed without a savepoint; all must run again, each in one
 )
 
 // turn lets p run its function in t. With neighbours there, it runs in a savepoint.
@@ -166,6 +188,9 @@ func (g *groupCommit) turn(t *shared, p *pending, neighbours bool) turn {
 		return dead
 	}
 	g.db.metrics.waited(time.Since(p.since))
+	if p.fn == nil {
+		return g.statements(t, p, neighbours)
+	}
 	if neighbours {
 		if err := t.exec("SAVEPOINT caller"); err != nil {
 			return deadWith

@@ -39,13 +39,7 @@ func faultyGroup(t *testing.T, f faultfs.Fault) (verdicts map[string]error, stru
 		wg.Go(func() {
 			for i := range 3 {
 				id := fmt.Sprintf("%d-%d", c, i)
-				err := db.Write(context.Background(), func(ctx context.Context, tx *sqldb.Tx) error {
-					if err := insert(id)(ctx, tx); err != nil {
-						return err
-					}
-					_, err := tx.ExecContext(ctx, `INSERT INTO part (id, thing) VALUES ($1, $2)`, id, id)
-					return err
-				})
+				err := addPair(context.Background(), db, id, (c+i)%2 == 0)
 				mu.Lock()
 				verdicts[id] = err
 				mu.Unlock()

@@ -20,11 +20,21 @@ type pending struct {
 	ran     chan error // to the commit loop: it has run
 	verdict chan error // from the commit loop: the answer, nil once it is durable
 
+	// Of WriteAll, which has no function.
+	all     []Statement
+	bound   []bound // SQLite
+	careful bool    // has to run in a savepoint; see groupCommit.statements
+	unmet   int     // the condition that did not hold, or Met; valid after the verdict
+
 	place *list.Element // in the line; nil when it is not there
 }
 
 func newPending(ctx context.Context, fn func(context.Context, *Tx) error) *pending {
 	return &pending{ctx: ctx, fn: fn, since: time.Now(), turn: make(chan *Tx, 1), ran: make(chan error, 1), verdict: make(chan error, 1)}
+}
+
+func newPendingAll(ctx context.Context, all []Statement) *pending {
+	return &pending{ctx: ctx, all: all, since: time.Now(), verdict: make(chan error, 1)}
 }
 
 // line is the bounded queue of callers that wait to write, first come first served.
@@ -34,6 +44,7 @@ type line struct {
 	max    int
 	closed bool
 	wake   chan struct{} // holds a token when the line may have changed for the better
+	crowd  chan struct{} // gets a token for every maxGroup callers in line; nil = nobody wants to know
 }
 
 func newLine(max int) *line { return &line{max: max, wake: make(chan struct{}, 1)} }
@@ -50,6 +61,12 @@ func (l *line) join(p *pending) error {
 	}
 	p.place = l.queue.PushBack(p)
 	l.signal()
+	if l.queue.Len()%maxGroup == 0 {
+		select {
+		case l.crowd <- struct{}{}:
+		default:
+		}
+	}
 	return nil
 }
 
@@ -76,6 +93,22 @@ func (l *line) next() *pending {
 	p := l.queue.Remove(e).(*pending)
 	p.place = nil
 	return p
+}
+
+// take takes as many callers out of the line as there are, at most so many, and
+// none when there are fewer than least.
+func (l *line) take(least, most int) (all []*pending) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.queue.Len() < least {
+		return nil
+	}
+	for e := l.queue.Front(); e != nil && len(all) < most; e = l.queue.Front() {
+		p := l.queue.Remove(e).(*pending)
+		p.place = nil
+		all = append(all, p)
+	}
+	return all
 }
 
 func (l *line) length() int {

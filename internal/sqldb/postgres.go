@@ -48,7 +48,9 @@ func (db *DB) openPostgres(ctx context.Context, o Options) error {
 	if err := checkServer(ctx, pool); err != nil {
 		return errors.Join(fmt.Errorf("open PostgreSQL at %s:%d: %w", cfg.Host, cfg.Port, db.translate(err)), pool.Close())
 	}
-	db.writes = &ownCommit{db: db, max: int64(o.Queue), stale: o.MaxConns, timeout: o.WriteTimeout, retries: make(chan struct{}, 1)}
+	own := &ownCommit{db: db, max: int64(o.Queue), stale: o.MaxConns, timeout: o.WriteTimeout, retries: make(chan struct{}, 1)}
+	own.lanes = newLanes(own, min(maxLanes, o.MaxConns), o.Queue)
+	db.writes = own
 	return nil
 }
 
@@ -68,7 +70,8 @@ func checkServer(ctx context.Context, pool *sql.DB) error {
 	return nil
 }
 
-// ownCommit runs PostgreSQL's writes: each caller has its own transaction, SERIALIZABLE.
+// ownCommit runs PostgreSQL's writes: each caller has its own transaction,
+// SERIALIZABLE, but for those of WriteAll, which share them in lanes.
 type ownCommit struct {
 	db      *DB
 	max     int64 // callers that may wait
@@ -76,15 +79,17 @@ type ownCommit struct {
 	timeout time.Duration
 	retries chan struct{} // a caller that has lost twice runs alone among those of this node
 
+	lanes  *lanes
 	inLine atomic.Int64
 	mu     sync.Mutex
 	closed bool
 	active sync.WaitGroup
 }
 
-func (c *ownCommit) waiting() int { return int(c.inLine.Load()) }
+func (c *ownCommit) waiting() int { return int(c.inLine.Load()) + c.lanes.line.length() }
 
 func (c *ownCommit) close() {
+	c.lanes.close()
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
@@ -105,6 +110,11 @@ func (c *ownCommit) write(ctx context.Context, fn func(context.Context, *Tx) err
 		return errClosed
 	}
 	defer c.active.Done()
+	return c.repeat(ctx, fn)
+}
+
+// repeat runs fn until it does not lose against others.
+func (c *ownCommit) repeat(ctx context.Context, fn func(context.Context, *Tx) error) error {
 	start := time.Now()
 	for attempt := 1; ; attempt++ {
 		err := c.attempt(ctx, attempt, fn)
@@ -227,6 +237,12 @@ func lost(err error) bool {
 		return e.Routine == "RevalidateCachedQuery"
 	}
 	return false
+}
+
+// blocked reports whether a statement has waited for a lock longer than its transaction may.
+func blocked(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "55P03" // lock_not_available
 }
 
 // classifyPostgres reads the codes of appendix A of PostgreSQL's manual.

@@ -59,13 +59,7 @@ func writeUntilDead(t *testing.T, db *sqldb.DB, disk *faultfs.Disk, seed uint64)
 		wg.Go(func() {
 			for i := 0; ; i++ {
 				id := fmt.Sprintf("%d-%d-%d", seed, c, i)
-				err := db.Write(context.Background(), func(ctx context.Context, tx *sqldb.Tx) error {
-					if err := insert(id)(ctx, tx); err != nil {
-						return err
-					}
-					_, err := tx.ExecContext(ctx, `INSERT INTO part (id, thing) VALUES ($1, $2)`, id, id)
-					return err
-				})
+				err := addPair(context.Background(), db, id, (c+i)%2 == 0)
 				select {
 				case <-disk.Dead():
 					if err == nil { // it was answered: an acknowledgement, whenever the power went

@@ -93,6 +93,52 @@ func checkArguments(statement string) error {
 	return nil
 }
 
+// positional writes the arguments of a statement as ?, where each is used once
+// and in ascending order; another statement it returns as it is. To SQLite $1 is
+// a name, which the driver asks for anew whenever it binds the argument.
+func positional(statement string) string {
+	var out strings.Builder
+	seen, from := 0, 0
+	for i := 0; i < len(statement); {
+		rest := statement[i:]
+		switch {
+		case strings.HasPrefix(rest, "--"):
+			i = len(statement) - len(after(rest, 2, "\n"))
+		case strings.HasPrefix(rest, "/*"):
+			i = len(statement) - len(after(rest, 2, "*/"))
+		case rest[0] == '\'', rest[0] == '"':
+			i = len(statement) - len(after(rest, 1, rest[:1]))
+		case rest[0] == '?', rest[0] == '[', rest[0] == '`', rest[0] == '@', rest[0] == ':', rest[0] == '#':
+			return statement // nothing that we write
+		case rest[0] == '$':
+			digits := len(rest) - len(strings.TrimLeft(rest[1:], "0123456789")) - 1
+			n, err := strconv.Atoi(rest[1 : 1+digits])
+			if seen++; err != nil || n != seen || len(rest) > 1+digits && isName(rest[1+digits]) {
+				return statement
+			}
+			out.WriteString(statement[from:i])
+			out.WriteByte('?')
+			i += 1 + digits
+			from = i
+		case isName(rest[0]): // a $ may be part of a name
+			for i < len(statement) && (isName(statement[i]) || statement[i] == '$') {
+				i++
+			}
+		default:
+			i++
+		}
+	}
+	if seen == 0 {
+		return statement
+	}
+	out.WriteString(statement[from:])
+	return out.String()
+}
+
+func isName(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= 0x80
+}
+
 // after cuts s behind the first end that follows position from.
 func after(s string, from int, end string) string {
 	_, rest, _ := strings.Cut(s[from:], end)

@@ -93,9 +93,10 @@ type DB struct {
 	metrics   *metrics
 }
 
-// writes is how an engine runs Write.
+// writes is how an engine runs Write and WriteAll.
 type writes interface {
 	write(ctx context.Context, fn func(context.Context, *Tx) error) error
+	writeAll(ctx context.Context, all []Statement) (unmet int, err error)
 	waiting() int
 	close() // refuses new writes and waits for those that have begun
 }

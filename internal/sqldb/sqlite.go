@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	checkpointPages = 1000 // pages in the write-ahead log (4 KiB each) from which the loop moves them into the file
+	checkpointPages = 4000 // pages in the write-ahead log (4 KiB each) from which the loop moves them into the file
 	checkpointEvery = 8    // commits between two looks at the log
 )
 
@@ -77,7 +77,7 @@ func sqliteDSN(path string, relaxed, write bool) string {
 	}
 	if write {
 		// The loop makes checkpoints itself, after it has answered its callers; SQLite's own is the net below.
-		return dsn + "&_pragma=wal_autocheckpoint(4000)&_txlock=immediate"
+		return dsn + "&_pragma=wal_autocheckpoint(16000)&_txlock=immediate"
 	}
 	return dsn + "&_pragma=query_only(ON)&_txlock=deferred"
 }

@@ -111,7 +111,7 @@ func (c *preparedConn) prepare(ctx context.Context, text string) (*prepared, err
 	if err := c.makeRoom(); err != nil {
 		return nil, err
 	}
-	stmt, err := c.sqliteConn.PrepareContext(ctx, text)
+	stmt, err := c.sqliteConn.PrepareContext(ctx, positional(text))
 	if err != nil {
 		return nil, err
 	}

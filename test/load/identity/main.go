@@ -34,6 +34,7 @@ var (
 	keys    = flag.String("keys", "", "internal: the JWK Set that the role issuer publishes")
 	engines = flag.String("engines", "sqlite,postgres", "what to measure new installations on")
 	crowd   = flag.Int("crowd", 128, "connections that make installations on SQLite at the same time")
+	before  = flag.String("before", "", "another binary to be measured in the same rounds, such as one of an earlier commit")
 	row     = flag.String("profiled", "refresh", "what -profile is of: installation, refresh or sign-in")
 )
 
@@ -80,11 +81,15 @@ type set struct {
 }
 
 func (s *set) landline(database string, audited bool) (*bench.Process, error) {
-	return s.b.Landline(options.Landline, fmt.Sprintf(config, database, audited, "http://"+s.issuer.Address, "http://"+s.upstream.Address))
+	return s.start(options.Landline, database, audited)
+}
+
+func (s *set) start(binary, database string, audited bool) (*bench.Process, error) {
+	return s.b.Landline(binary, fmt.Sprintf(config, database, audited, "http://"+s.issuer.Address, "http://"+s.upstream.Address))
 }
 
 func measure(b *bench.Bench) error {
-	options.Latency = true
+	options.Latency, options.Generator = true, true
 	if options.Short && options.Duration > shortRound {
 		options.Duration = shortRound // there are many rows
 	}
@@ -141,6 +146,13 @@ func (s *set) onSQLite(quiet *bench.Process) (err error) {
 		{Name: "new installation", Process: quiet, Client: installing(quiet)},
 		{Name: "new installation, audited", Process: audited, Client: installing(audited)},
 	}
+	if *before != "" {
+		other, err := s.start(*before, "", false)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, &bench.Row{Name: "new installation, before", Process: other, Client: installing(other)})
+	}
 	if err := many.Compare(rows); err != nil {
 		return err
 	}
@@ -151,16 +163,17 @@ func (s *set) onSQLite(quiet *bench.Process) (err error) {
 	return audited.Stop()
 }
 
-func (s *set) onPostgres() (err error) {
+func (s *set) onPostgres() (fault error) {
 	database, drop, err := databaseOfOurOwn()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, drop()) }()
+	defer func() { fault = errors.Join(fault, drop()) }()
 	if err := os.Setenv("LOAD_DATABASE_URL", database); err != nil {
 		return err
 	}
-	node := fmt.Sprintf("database: {url: \"${LOAD_DATABASE_URL}\", max_connections: %d}\n", max(2, options.Connections))
+	const setting = "database: {url: \"${%s}\", max_connections: %d}\n"
+	node := fmt.Sprintf(setting, "LOAD_DATABASE_URL", max(2, options.Connections))
 	quiet, err := s.landline(node, false)
 	if err != nil {
 		return err
@@ -172,6 +185,21 @@ func (s *set) onPostgres() (err error) {
 	rows := []*bench.Row{
 		{Name: "raw inserts, a commit each", Client: bench.Client{Do: raw.insert}},
 		{Name: "new installation", Process: quiet, Client: installing(quiet)},
+	}
+	if *before != "" {
+		database, drop, err := databaseOfOurOwn()
+		if err != nil {
+			return err
+		}
+		defer func() { fault = errors.Join(fault, drop()) }()
+		if err := os.Setenv("LOAD_DATABASE_URL_BEFORE", database); err != nil {
+			return err
+		}
+		other, err := s.start(*before, fmt.Sprintf(setting, "LOAD_DATABASE_URL_BEFORE", max(2, options.Connections)), false)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, &bench.Row{Name: "new installation, before", Process: other, Client: installing(other)})
 	}
 	if err := errors.Join(options.Compare(rows), raw.close(), quiet.Stop()); err != nil {
 		return err
@@ -191,6 +219,18 @@ func (s *set) refreshAndSignIn(node *bench.Process) error {
 		{Name: "bare net/http, JSON, nothing kept", Process: s.bare, Client: bench.Client{Address: s.bare.Address, Request: bench.Static(bench.Post("/", "", bareQuestion))}},
 		{Name: "refresh", Process: node, Client: devices.refreshing(node)},
 		{Name: "sign-in by OIDC, keys cached", Process: node, Client: s.people.signingIn(node, devices)},
+	}
+	if *before != "" {
+		other, err := s.start(*before, "", false)
+		if err != nil {
+			return err
+		}
+		theirs, err := install(other, options.Connections, each)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, &bench.Row{Name: "refresh, before", Process: other, Client: theirs.refreshing(other)},
+			&bench.Row{Name: "sign-in by OIDC, before", Process: other, Client: s.people.signingIn(other, theirs)})
 	}
 	if err := options.Compare(rows); err != nil {
 		return err

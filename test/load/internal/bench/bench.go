@@ -32,6 +32,7 @@ type Options struct {
 	Connections int           // at the same time
 	Short       bool
 	Latency     bool // Print also has the 50th and the 99th percentile of one request's time
+	Generator   bool // Print also has the CPU time of process and generator together
 
 	profile string
 }
@@ -74,8 +75,8 @@ type Row struct {
 	Process *Process // whose CPU time counts; nil: that of this program
 	Client           // what the generator does
 
-	rates, cpu []float64
-	times      []time.Duration // of every request of the measured rounds
+	rates, cpu, both []float64
+	times            []time.Duration // of every request of the measured rounds
 }
 
 // Rate and CPU are the medians: requests a second, and microseconds of the
@@ -95,11 +96,23 @@ func (o *Options) Compare(rows []*Row) error {
 	}
 	for range o.Rounds {
 		for _, r := range rows {
+			began, err := (*Process)(nil).cpuTime()
+			if err != nil {
+				return err
+			}
 			rate, cpu, err := r.round(o.Duration, o.Connections)
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.Name, err)
 			}
-			r.rates, r.cpu = append(r.rates, rate), append(r.cpu, cpu)
+			ended, err := (*Process)(nil).cpuTime()
+			if err != nil {
+				return err
+			}
+			own := float64((ended - began).Microseconds()) / max(1, rate*o.Duration.Seconds())
+			if r.Process != nil {
+				own += cpu
+			}
+			r.rates, r.cpu, r.both = append(r.rates, rate), append(r.cpu, cpu), append(r.both, own)
 		}
 	}
 	return nil
@@ -182,6 +195,12 @@ func (o *Options) Print(title string, rows []*Row, reach map[string]string) {
 		for i, r := range rows {
 			slices.Sort(r.times)
 			cells[i+1] = append(cells[i+1], milliseconds(r.times, 0.5), milliseconds(r.times, 0.99))
+		}
+	}
+	if o.Generator {
+		cells[0] = append(cells[0], "µs with the generator's")
+		for i, r := range rows {
+			cells[i+1] = append(cells[i+1], fmt.Sprintf("%.1f", Median(r.both)))
 		}
 	}
 	cells[0] = append(cells[0], "reach")

@@ -1,0 +1,283 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+const (
+	maxLanes  = 4 // transactions of WriteAll at the same time
+	maxShared = 3 // attempts of one group before its callers go on alone
+
+	// A caller that waits for a row which another transaction holds keeps its
+	// whole group waiting; after this time they go on alone. It is shorter than the
+	// server looks for deadlocks (deadlock_timeout, a second).
+	beginShared = "BEGIN ISOLATION LEVEL SERIALIZABLE"
+	lockShared  = "SET LOCAL lock_timeout = '25ms'"
+)
+
+// lanes run PostgreSQL's WriteAll: loops, whose every transaction takes up those
+// who are in line, sends all their statements in one message, and commits once.
+// Fewer transactions cost less, so that the first lane works alone until a
+// whole group is in line.
+type lanes struct {
+	own     *ownCommit
+	line    *line
+	running sync.WaitGroup
+}
+
+func newLanes(own *ownCommit, n, queue int) *lanes {
+	l := &lanes{own: own, line: newLine(queue)}
+	l.line.crowd = make(chan struct{}, n)
+	l.running.Go(func() { l.loop(1, l.line.wake) })
+	for range n - 1 {
+		l.running.Go(func() { l.loop(maxGroup, l.line.crowd) })
+	}
+	return l
+}
+
+// close lets nobody join any more and waits for those in line.
+func (l *lanes) close() {
+	l.line.close()
+	close(l.line.crowd)
+	l.running.Wait()
+}
+
+// writeAll puts the statements in line.
+func (c *ownCommit) writeAll(ctx context.Context, all []Statement) (unmet int, err error) {
+	p := newPendingAll(ctx, all)
+	if err := c.lanes.line.join(p); err != nil {
+		return 0, err
+	}
+	err = c.lanes.line.await(p, patienceFor(c.timeout))
+	return p.unmet, err
+}
+
+// loop is one lane; it works when so many are in line.
+func (l *lanes) loop(least int, wake <-chan struct{}) {
+	for {
+		if ps := l.line.take(least, maxGroup); len(ps) > 0 {
+			l.group(present(ps))
+			continue
+		}
+		if l.line.drained() {
+			return
+		}
+		if _, open := <-wake; !open {
+			return // the first lane serves those who are left
+		}
+	}
+}
+
+// present are those of ps who have not given up in the moment their turn came.
+func present(ps []*pending) []*pending {
+	kept := ps[:0]
+	for _, p := range ps {
+		if err := p.ctx.Err(); err != nil {
+			p.verdict <- leftLine(err)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// group makes the work of ps durable and tells each its verdict.
+func (l *lanes) group(ps []*pending) {
+	dead := 0
+	var later []*pending // after those they have lost against
+	defer func() { l.alone(later) }()
+	for attempt := 1; len(ps) > 0; attempt++ {
+		spoilers, err := l.share(ps)
+		switch {
+		case len(spoilers) > 0:
+			later = append(later, spoilers...)
+			ps = without(ps, spoilers)
+		case err == nil:
+			return
+		case lost(err): // all of them run again
+		case dead < l.own.stale && classifyPostgres(err) == ErrUnavailable && !errors.Is(err, ErrUncertain):
+			dead++ // a connection that died unnoticed; nothing was committed
+			attempt--
+		case len(ps) == 1 && !blocked(err), errors.Is(err, ErrUncertain), errors.Is(err, ErrBusy), errors.Is(err, ErrUnavailable), unreachable(err):
+			tell(ps, err)
+			return
+		default: // a lock that another holds, a deferred constraint, a statement that cannot be sent: nobody knows whose
+			l.alone(ps)
+			return
+		}
+		if attempt == maxShared {
+			l.alone(ps)
+			return
+		}
+	}
+}
+
+// unreachable reports whether the server could not be connected to.
+func unreachable(err error) bool {
+	var connect *pgconn.ConnectError
+	return errors.As(err, &connect)
+}
+
+// alone lets callers run each in a transaction of its own, and does not wait for them.
+func (l *lanes) alone(ps []*pending) {
+	for _, p := range ps {
+		l.own.active.Add(1) // the line is closed before active is waited for
+		go func() {
+			defer l.own.active.Done()
+			err := l.own.repeat(p.ctx, func(ctx context.Context, tx *Tx) error {
+				touched, err := tx.pipeline(ctx, p.all)
+				if p.unmet = firstUnmet(p.all, touched); err == nil && p.unmet != Met {
+					err = errUnmet
+				}
+				return err
+			})
+			if errors.Is(err, errUnmet) {
+				err = nil
+			}
+			p.verdict <- err
+		}()
+	}
+}
+
+// share runs ps in one transaction. It returns those who must not share with the
+// others, or an error that concerns all; in both cases nothing has been
+// committed. Otherwise it has told all of them.
+func (l *lanes) share(ps []*pending) (spoilers []*pending, err error) {
+	life, end := context.WithTimeout(context.Background(), l.own.timeout)
+	defer end()
+	conn, err := l.own.connection(life)
+	if err != nil {
+		return nil, err
+	}
+	err = conn.Raw(func(raw any) error {
+		c, ok := raw.(*stdlib.Conn)
+		if !ok {
+			return fmt.Errorf("sqldb: %T is no connection to PostgreSQL", raw)
+		}
+		if spoilers, err = l.run(life, c.Conn(), ps); err != nil && life.Err() != nil && !errors.Is(err, ErrUncertain) {
+			err = fmt.Errorf("%w: the write took longer than %v: %w", ErrUnavailable, l.own.timeout, err)
+		}
+		if c.Conn().PgConn().TxStatus() != 'I' || c.Conn().IsClosed() {
+			return errors.Join(err, driver.ErrBadConn) // the pool drops it
+		}
+		return err
+	})
+	if closed := conn.Close(); closed != nil && err == nil && len(spoilers) == 0 {
+		l.own.db.log.Debug("a connection is dropped", "error", closed)
+	}
+	if len(spoilers) > 0 {
+		return spoilers, nil
+	}
+	return nil, err
+}
+
+// run is share on a connection.
+func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending) (spoilers []*pending, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(beginShared)
+	batch.Queue(lockShared)
+	for _, p := range ps {
+		l.own.db.metrics.waited(time.Since(p.since))
+		for _, s := range p.all {
+			batch.Queue(s.Text, s.Args...)
+		}
+	}
+	results := conn.SendBatch(life, batch)
+	spoilers, err = read(results, ps)
+	err = errors.Join(err, results.Close())
+	if err != nil || len(spoilers) > 0 {
+		_, undo := conn.PgConn().Exec(life, "ROLLBACK").ReadAll()
+		return spoilers, errors.Join(err, undo)
+	}
+	start := time.Now()
+	tags, err := conn.PgConn().Exec(life, "commit").ReadAll()
+	switch {
+	case err == nil && (len(tags) != 1 || tags[0].CommandTag.String() != "COMMIT"):
+		return nil, fmt.Errorf("commit: %w", pgx.ErrTxCommitRollback)
+	case err == nil:
+	case uncertainPostgres(err):
+		return nil, fmt.Errorf("%w: %w", ErrUncertain, err)
+	default:
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	l.own.db.committed(len(ps), time.Since(start))
+	tell(ps, nil)
+	return nil, nil
+}
+
+// read reads the results of a group's statements. Whose statement has failed, or
+// who has lost after it has written something, is a spoiler: its work can only be
+// undone with everybody's.
+func read(results pgx.BatchResults, ps []*pending) (spoilers []*pending, err error) {
+	for range 2 { // beginShared, lockShared
+		if _, err := results.Exec(); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range ps {
+		wrote := false
+		p.unmet = Met
+		for i, s := range p.all {
+			n, err := touchedBy(results, s.Into)
+			if err != nil && (lost(err) || blocked(err) || classifyPostgres(err) == ErrUnavailable || isContext(err)) {
+				return nil, err
+			}
+			if err != nil {
+				return []*pending{p}, nil
+			}
+			wrote = wrote || n > 0
+			if n != 1 && !s.Any && p.unmet == Met {
+				p.unmet = i
+			}
+		}
+		if p.unmet != Met && wrote {
+			spoilers = append(spoilers, p)
+		}
+	}
+	return spoilers, nil
+}
+
+// touchedBy reads one result, with its row where one is returned.
+func touchedBy(results pgx.BatchResults, into []any) (int64, error) {
+	if into == nil {
+		tag, err := results.Exec()
+		return tag.RowsAffected(), err
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return 0, err
+	}
+	if rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return 0, errors.Join(err, rows.Err())
+		}
+	}
+	rows.Close() // reads those that are left
+	return rows.CommandTag().RowsAffected(), rows.Err()
+}
+
+func tell(ps []*pending, err error) {
+	for _, p := range ps {
+		p.verdict <- err
+	}
+}
+
+func without(ps, gone []*pending) (left []*pending) {
+	for _, p := range ps {
+		if len(gone) > 0 && gone[0] == p { // in the same order
+			gone = gone[1:]
+			continue
+		}
+		left = append(left, p)
+	}
+	return left
+}
