@@ -296,7 +296,7 @@ func TestSignInPage(t *testing.T) {
 	const redirect = "https://app.example.com/cb"
 	b := f.browser()
 	page := b.get(authorizeURL(testApp.ID, redirect, "login_hint", "anna@example.com", "ui_locales", "pl"))
-	if !strings.Contains(page.Raw, `<html lang="pl">`) || !strings.Contains(page.Raw, `value="anna@example.com"`) || !strings.Contains(page.Raw, "Fake &amp; Co") {
+	if !strings.Contains(page.Raw, `<html lang="pl" `) || !strings.Contains(page.Raw, `value="anna@example.com"`) || !strings.Contains(page.Raw, "Fake &amp; Co") {
 		t.Fatalf("%s", page.Raw)
 	}
 	page = b.get(authorizeURL(testApp.ID, redirect))

@@ -42,6 +42,12 @@ func TestRotateAgreesWithDecide(t *testing.T) {
 			if done, err := f.service.store.Apply(t.Context(), change); err != nil || !done {
 				r.Fatal(done, err)
 			}
+			if renewed := s; s.State == SessionActive && s.Previous > 0 && rapid.Bool().Draw(r, "renewed") {
+				renewed.AcceptedFrom = rapid.Int64Range(1, s.Previous).Draw(r, "accepted from")
+				if done, err := f.service.store.Apply(t.Context(), Change{Update: &Update{Before: s, After: renewed, At: t0}}); err != nil || !done {
+					r.Fatal(done, err)
+				}
+			}
 			before := must(f.service.store.Session(t.Context(), s.ID))
 			p := Presented{Counter: rapid.Int64Range(1, 5).Draw(r, "presented"), ClientID: "com.example.app"}
 			version := rapid.IntRange(1, 2).Draw(r, "made with")
