@@ -146,13 +146,18 @@ func (t *tries) once(next Handler, x *Exchange, w http.ResponseWriter, r *http.R
 	return err
 }
 
+// answered notes that the header of an answer has come: the time of one try is over.
+func (t *tries) answered() {
+	if t != nil {
+		t.clock.forget()
+	}
+}
+
 // begins notes that from here on the client gets an answer.
 func (t *tries) begins() {
-	if t == nil {
-		return
+	if t != nil {
+		t.answering = true
 	}
-	t.answering = true
-	t.clock.forget()
 }
 
 // cause names what went wrong with a try the way RetryConfig.On does, "" if
