@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,8 +109,8 @@ func (b *Bench) Landline(binary, configuration string) (*Process, error) {
 
 func (b *Bench) start(name, program string, args ...string) (*Process, error) {
 	cmd := exec.Command(program, args...)
-	var log bytes.Buffer
-	cmd.Stderr = &log
+	log := &beginning{}
+	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -126,12 +125,34 @@ func (b *Bench) start(name, program string, args ...string) (*Process, error) {
 	b.mu.Unlock()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return nil, fmt.Errorf("%s does not start: %w: %s", name, err, log.String())
+		return nil, fmt.Errorf("%s does not start: %w: %s", name, err, log)
 	}
-	cmd.Stderr = nil
 	p.Ready = time.Since(began)
 	p.Address, p.Admin, _ = strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "ready public=")), " admin=")
 	return p, nil
+}
+
+// beginning keeps the first lines of a log, for the error of a process that does
+// not start. A process under load writes megabytes a second: they are read, as
+// every log is by somebody, and dropped.
+type beginning struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const keptLog = 64 << 10
+
+func (b *beginning) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text = append(b.text, p[:min(len(p), keptLog-len(b.text))]...)
+	return len(p), nil
+}
+
+func (b *beginning) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.text)
 }
 
 // Stop ends the process and waits for it.
