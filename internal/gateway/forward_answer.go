@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -32,7 +31,7 @@ func (c *call) answer(res *http.Response) error {
 		return errUpstream5xx
 	}
 	defer res.Body.Close()
-	if context.Cause(c.in.Context()) != nil {
+	if causeOf(c.in.Context()) != nil {
 		return c.failed(c.in.Context().Err())
 	}
 	x.tries.answered()
@@ -62,7 +61,7 @@ func (c *call) answer(res *http.Response) error {
 	c.w.WriteHeader(res.StatusCode)
 
 	if kind != finite {
-		x.countdown.forget()
+		x.countdown.endless()
 		if res.StatusCode < 500 {
 			x.settle(good) // a stream's end may be hours away
 		}
@@ -218,7 +217,7 @@ func (o *pieces) write(p []byte, last bool) error {
 // cutShort says why an answer that has begun cannot be completed.
 func (c *call) cutShort(err error) error {
 	ctx := c.in.Context()
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := causeOf(ctx); cause != nil {
 		if errors.Is(cause, errTimeout) {
 			return c.problem(problem.UpstreamTimeout, "did not finish its answer in time", err)
 		}
