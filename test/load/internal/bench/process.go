@@ -208,25 +208,35 @@ func (p *Process) Install() (string, error) {
 	return out.Session.Token, nil
 }
 
-// cpuTime is user and system time so far (proc(5), ticks of 10 ms), of this
-// program where p is nil.
+// cpuTime is how long the threads of the process have run so far, of this
+// program where p is nil. It is read from /proc/<pid>/task/<tid>/schedstat, in
+// nanoseconds: the ticks of 10 ms in /proc/<pid>/stat are a tenth of a short round.
 func (p *Process) cpuTime() (time.Duration, error) {
 	pid := os.Getpid()
 	if p != nil {
 		pid = p.cmd.Process.Pid
 	}
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, ok := strings.Cut(string(data), ") ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 13 {
-		return 0, syscall.EINVAL
+	var total time.Duration
+	for _, file := range threads {
+		data, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) { // the thread has ended
+			continue
+		}
+		ran, _, ok := strings.Cut(string(data), " ")
+		ns, parseErr := strconv.ParseInt(ran, 10, 64)
+		if err = errors.Join(err, parseErr); err != nil || !ok {
+			return 0, fmt.Errorf("%s: %w", file, err)
+		}
+		total += time.Duration(ns)
 	}
-	user, userErr := strconv.Atoi(fields[11])
-	system, systemErr := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(userErr, systemErr)
+	if total == 0 {
+		return 0, fmt.Errorf("process %d: no time in /proc/%d/task/*/schedstat", pid, pid)
+	}
+	return total, nil
 }
 
 // Memory is what of the process is in memory, in bytes (VmRSS of proc(5)).
