@@ -2,8 +2,6 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-# What the compiler knows of the load (scripts/pgo). PGO=off builds a slower binary in less time.
-PGO     ?= cmd/landline/load.pgo
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test check docs fuzz bench chaos clean
@@ -12,7 +10,7 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/landline, static
-	CGO_ENABLED=0 $(GO) build -trimpath -pgo=$(PGO) -ldflags '$(LDFLAGS)' -o bin/landline ./cmd/landline
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/landline ./cmd/landline
 
 run: build ## start the demo on the embedded database and print what to try
 	bin/landline dev
