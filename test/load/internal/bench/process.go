@@ -239,17 +239,25 @@ func (p *Process) cpuTime() (time.Duration, error) {
 	return total, nil
 }
 
-// Memory is what of the process is in memory, in bytes (VmRSS of proc(5)).
-func (p *Process) Memory() (int64, error) {
+// Memory is what of the process is in memory, in bytes: all of it (VmRSS of
+// proc(5)), and what of that no file holds, so that the system could not take it
+// back (RssAnon).
+func (p *Process) Memory() (all, anonymous int64, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	for line := range strings.SplitSeq(string(data), "\n") {
-		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
-			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(value, "kB")), 10, 64)
-			return n << 10, err
+	field := func(name string) int64 {
+		for line := range strings.SplitSeq(string(data), "\n") {
+			if value, found := strings.CutPrefix(line, name+":"); found {
+				n, parseErr := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(value, "kB")), 10, 64)
+				err = errors.Join(err, parseErr)
+				return n << 10
+			}
 		}
+		err = errors.Join(err, errors.New("/proc/<pid>/status has no "+name))
+		return 0
 	}
-	return 0, errors.New("/proc/<pid>/status has no VmRSS")
+	all, anonymous = field("VmRSS"), field("RssAnon")
+	return all, anonymous, err
 }
