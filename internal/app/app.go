@@ -72,10 +72,11 @@ func New(ctx context.Context, o Options) (a *App, err error) {
 		return nil, err
 	}
 	s, all := l.settings, l.capabilities
-	a = &App{options: o, settings: s, sections: l.sections, source: l.source, level: new(slog.LevelVar), floor: reserveHeap()}
+	a = &App{options: o, settings: s, sections: l.sections, source: l.source, level: new(slog.LevelVar)}
 	a.setLogLevel(s.Log.Level)
 	a.clientIP.Set(gateway.ClientIPMode(s.Log.ClientIP))
 	a.log = observe.NewLogger(o.Stderr, a.level, o.PrettyLog || s.Log.Format == "text")
+	a.floor = reserveHeap(a.log)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.abandon(context.WithoutCancel(ctx)))
@@ -188,6 +189,7 @@ func (a *App) Run(ctx context.Context) error {
 	var upkeep sync.WaitGroup
 	upkeep.Go(func() { a.kernel.audit.Run(background, a.log) })
 	upkeep.Go(func() { a.kernel.followKeys(background) })
+	upkeep.Go(func() { giveBackStart(background, a.log) })
 	failed := make(chan error, 2)
 	if a.certs != nil {
 		upkeep.Go(func() { a.certs.Run(background) })

@@ -65,6 +65,7 @@ type Exchange struct {
 	uncompressed int64       // size of the answer's body before that
 	edits        headerEdits // what stages do to the final answer's header
 	countdown    countdown   // what is left of the feature's timeout
+	scope        scope       // what it ends
 
 	apiKey apiKeyOf
 

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -99,7 +98,7 @@ func (c *call) timed(res *http.Response, err error) bool {
 		return false
 	}
 	if err != nil {
-		return errors.Is(context.Cause(c.in.Context()), errTimeout)
+		return errors.Is(causeOf(c.in.Context()), errTimeout)
 	}
 	return res.StatusCode < 500 && streamKind(res) == finite
 }
@@ -246,7 +245,7 @@ func (c *call) failed(err error) error {
 		}
 	}
 	ctx := c.in.Context()
-	cause := context.Cause(ctx)
+	cause := causeOf(ctx)
 	switch {
 	case errors.Is(cause, errTimeout):
 		return c.problem(problem.UpstreamTimeout, "did not answer in time", err)

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -32,8 +31,18 @@ func (c *call) answer(res *http.Response) error {
 		return errUpstream5xx
 	}
 	defer res.Body.Close()
-	if context.Cause(c.in.Context()) != nil {
+	if causeOf(c.in.Context()) != nil {
 		return c.failed(c.in.Context().Err())
+	}
+	x.tries.answered()
+	kind, first := streamKind(res), begun{}
+	if kind == finite && c.in.Method != http.MethodHead {
+		if first = begin(res); first.buf != nil {
+			defer buffers.Put(first.buf)
+		}
+		if first.broken() {
+			return c.cutShort(first.err) // the client has seen nothing: it gets a problem, or the answer of another try
+		}
 	}
 	x.tries.begins()
 	h := c.w.Header()
@@ -51,14 +60,14 @@ func (c *call) answer(res *http.Response) error {
 	}
 	c.w.WriteHeader(res.StatusCode)
 
-	if kind := streamKind(res); kind != finite {
-		x.countdown.forget()
+	if kind != finite {
+		x.countdown.endless()
 		if res.StatusCode < 500 {
 			x.settle(good) // a stream's end may be hours away
 		}
 		err = c.stream(res, kind)
 	} else if c.in.Method != http.MethodHead {
-		err = c.copyBody(res)
+		err = c.copyBody(res, first)
 	}
 	if err != nil {
 		return err
@@ -119,24 +128,53 @@ const bufferSize = 32 << 10
 
 var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 
-// copyBody copies an answer that ends. The feature's timeout runs while we
-// wait for the upstream, not while the client is slow.
-func (c *call) copyBody(res *http.Response) error {
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
+// heldBack is how much of an answer of known length is read before its header
+// goes to the client: what the server would hold in its buffers anyway.
+const heldBack = 4 << 10
+
+// begun is the beginning of a body.
+type begun struct {
+	buf *[bufferSize]byte // nil for an answer without a body
+	n   int               // bytes read
+	err error             // of the last read
+}
+
+// begin reads the first bytes of an answer, and all of one that is short: an
+// answer that breaks by then becomes a problem instead of a cut connection. Of an
+// answer of unknown length, whose pieces are sent as they come, it is the first piece.
+func begin(res *http.Response) begun {
+	if res.Body == http.NoBody {
+		return begun{err: io.EOF}
+	}
+	b := begun{buf: buffers.Get().(*[bufferSize]byte)}
+	for b.err == nil && (b.n == 0 || b.n < heldBack && res.ContentLength >= 0) {
+		var n int
+		n, b.err = res.Body.Read(b.buf[b.n:])
+		b.n += n
+	}
+	return b
+}
+
+// broken reports whether the body ended otherwise than it should.
+func (b *begun) broken() bool {
+	return b.err != nil && b.err != io.EOF //nolint:errorlint // io.Reader's
+}
+
+// copyBody copies an answer that ends, of which first was read. The feature's
+// timeout runs while we wait for the upstream, not while the client is slow.
+func (c *call) copyBody(res *http.Response, first begun) error {
 	out := c.pieces(res.ContentLength < 0)
-	for {
-		n, err := res.Body.Read(buf[:])
+	for n, err := first.n, first.err; ; n, err = res.Body.Read(first.buf[:]) {
 		switch {
 		case err == io.EOF: // nothing is left to wait for but the client
 			c.x.countdown.forget()
-			if n > 0 && out.write(buf[:n], true) != nil {
+			if n > 0 && out.write(first.buf[:n], true) != nil {
 				return errClientGone
 			}
 			return nil
 		case n > 0:
 			c.x.countdown.pause()
-			if werr := out.write(buf[:n], err != nil); werr != nil {
+			if werr := out.write(first.buf[:n], err != nil); werr != nil {
 				return errClientGone
 			}
 			c.x.countdown.resume()
@@ -179,7 +217,7 @@ func (o *pieces) write(p []byte, last bool) error {
 // cutShort says why an answer that has begun cannot be completed.
 func (c *call) cutShort(err error) error {
 	ctx := c.in.Context()
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := causeOf(ctx); cause != nil {
 		if errors.Is(cause, errTimeout) {
 			return c.problem(problem.UpstreamTimeout, "did not finish its answer in time", err)
 		}

@@ -133,7 +133,7 @@ func TestHostileUpstreamsBecomeProblems(t *testing.T) {
 	}
 }
 
-func TestAnswerCutShortAbortsTheConnection(t *testing.T) {
+func TestAnswerCutShortIsNoWholeOne(t *testing.T) {
 	for name, answer := range map[string]func(net.Conn){
 		"length":       says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this"),
 		"chunked":      says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
@@ -152,7 +152,7 @@ func TestAnswerCutShortAbortsTheConnection(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer res.Body.Close()
-			if body, err := io.ReadAll(res.Body); err == nil {
+			if body, err := io.ReadAll(res.Body); err == nil && res.StatusCode < 500 { // a problem, where the client had seen nothing yet
 				t.Errorf("half an answer was passed off as whole: %q", body)
 			}
 		})

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,9 @@ type metrics struct {
 
 	payload payloadMetrics
 
+	mu       sync.Mutex
+	features map[string]*featureMetrics // as many as the configuration has had
+
 	versions  *observe.LabelCap
 	platforms *observe.LabelCap
 	parsed    *clientCache // Landline-Client headers seen lately
@@ -59,6 +63,7 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 		idempotency: observe.Counter(reg, area+"idempotency_total", "Writes with an Idempotency-Key: executed, replayed, in_flight, reused, unknown, invalid; missing where one was required.", "feature", "outcome"),
 		degraded:    observe.Counter(reg, area+"degraded_total", "Answers that were a stock answer or a stale copy, by kind.", "feature", "kind"),
 		payload:     newPayloadMetrics(reg),
+		features:    map[string]*featureMetrics{},
 		versions:    observe.CapLabel(maxVersionLabels),
 		platforms:   observe.CapLabel(maxPlatformLabels),
 		parsed:      newClientCache(maxParsedClients),
@@ -74,50 +79,80 @@ var (
 )
 
 // routeMetrics are one route's children of the vectors, looked up once, so
-// that counting a request compares no label values.
+// that counting a request compares few label values. What counts by feature is
+// shared by the feature's routes.
 type routeMetrics struct {
-	all     *metrics
-	labels  []string // feature, route, api version
-	request [len(countedMethods)][len(countedStatus)]atomic.Pointer[requestCount]
+	*featureMetrics
 
-	screens        screenCounters
-	inFlight       prometheus.Gauge
-	received, sent prometheus.Counter
-	payload        *payload
-	clients        *prometheus.CounterVec // app_version platform
-	problems       *prometheus.CounterVec // code
-	limited        *prometheus.CounterVec // policy
-	idempotency    *prometheus.CounterVec // outcome
-	degraded       *prometheus.CounterVec // kind
-	upstream       prometheus.ObserverVec // upstream target
+	labels  []string                                      // feature, route, api version
+	request [len(countedMethods)]atomic.Pointer[byStatus] // most routes have one method
+	screens screenCounters
 }
+
+type byStatus [len(countedStatus)]atomic.Pointer[requestCount]
 
 type requestCount struct {
 	total    prometheus.Counter
 	duration prometheus.Observer
 }
 
+// featureMetrics are one feature's children of the vectors.
+type featureMetrics struct {
+	all            *metrics
+	inFlight       prometheus.Gauge
+	received, sent prometheus.Counter
+	in, out        prometheus.Observer // sizes of bodies
+	clients        children[*clientCount]
+	upstream       children[prometheus.Observer]
+	problems       *prometheus.CounterVec // code
+	limited        *prometheus.CounterVec // policy
+	idempotency    *prometheus.CounterVec // outcome
+	degraded       *prometheus.CounterVec // kind
+}
+
+// clientCount is what is counted by app version, and the requests by platform as well.
+type clientCount struct{ requests, in, out prometheus.Counter }
+
 func (m *metrics) route(rt *Route) *routeMetrics {
-	feature := prometheus.Labels{"feature": rt.Feature}
-	var screens screenCounters
+	r := &routeMetrics{featureMetrics: m.feature(rt.Feature), labels: []string{rt.Feature, rt.Match, rt.APIVersion}}
 	if rt.Policy != nil {
-		screens = m.screens.of(rt.Policy.Screens)
+		r.screens = m.screens.of(rt.Policy.Screens)
 	}
-	return &routeMetrics{
+	return r
+}
+
+// feature returns the children of a feature, the same for each of its routes.
+func (m *metrics) feature(name string) *featureMetrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f := m.features[name]; f != nil {
+		return f
+	}
+	labels := prometheus.Labels{"feature": name}
+	f := &featureMetrics{
 		all:         m,
-		screens:     screens,
-		labels:      []string{rt.Feature, rt.Match, rt.APIVersion},
-		inFlight:    m.inFlight.With(feature),
-		received:    m.received.With(feature),
-		payload:     m.payload.feature(rt.Feature),
-		sent:        m.sent.With(feature),
-		clients:     m.clients.MustCurryWith(feature),
-		problems:    m.problems.MustCurryWith(feature),
-		limited:     m.limited.MustCurryWith(feature),
-		idempotency: m.idempotency.MustCurryWith(feature),
-		degraded:    m.degraded.MustCurryWith(feature),
-		upstream:    m.upstream.MustCurryWith(feature),
+		inFlight:    m.inFlight.With(labels),
+		received:    m.received.With(labels),
+		sent:        m.sent.With(labels),
+		in:          m.payload.size.WithLabelValues(name, "in"),
+		out:         m.payload.size.WithLabelValues(name, "out"),
+		problems:    m.problems.MustCurryWith(labels),
+		limited:     m.limited.MustCurryWith(labels),
+		idempotency: m.idempotency.MustCurryWith(labels),
+		degraded:    m.degraded.MustCurryWith(labels),
 	}
+	f.clients.make = func(version, platform string) *clientCount {
+		return &clientCount{
+			requests: m.clients.WithLabelValues(name, version, platform),
+			in:       m.payload.bytes.WithLabelValues(name, version, "in"),
+			out:      m.payload.bytes.WithLabelValues(name, version, "out"),
+		}
+	}
+	f.upstream.make = func(upstream, target string) prometheus.Observer {
+		return m.upstream.WithLabelValues(name, upstream, target)
+	}
+	m.features[name] = f
+	return f
 }
 
 // counted returns the counters of a method and a status.
@@ -133,7 +168,12 @@ func (m *routeMetrics) counted(method string, status int) *requestCount {
 	if si < 0 || si >= len(countedStatus) {
 		si = len(countedStatus) - 1
 	}
-	slot := &m.request[mi][si]
+	of := m.request[mi].Load()
+	if of == nil {
+		m.request[mi].CompareAndSwap(nil, new(byStatus))
+		of = m.request[mi].Load()
+	}
+	slot := &of[si]
 	if c := slot.Load(); c != nil {
 		return c
 	}

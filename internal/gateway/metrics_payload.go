@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"sync"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"landline/internal/observe"
@@ -30,46 +28,22 @@ func newPayloadMetrics(reg *prometheus.Registry) payloadMetrics {
 	}
 }
 
-// payload counts the bodies of one feature.
-type payload struct {
-	all      *payloadMetrics
-	feature  string
-	in, out  prometheus.Observer
-	versions sync.Map // app version → *versionPayload
-}
-
-// versionPayload is a version's children of the vector, looked up once.
-type versionPayload struct{ in, out prometheus.Counter }
-
-func (m *payloadMetrics) feature(name string) *payload {
-	return &payload{all: m, feature: name, in: m.size.WithLabelValues(name, "in"), out: m.size.WithLabelValues(name, "out")}
-}
-
-// count adds a request that is over. version is capped already.
-func (p *payload) count(x *Exchange, version string, in, out int64) {
-	if in == 0 && out == 0 {
-		return
-	}
-	known, ok := p.versions.Load(version)
-	if !ok {
-		known, _ = p.versions.LoadOrStore(version, p.version(version))
-	}
-	v := known.(*versionPayload)
+// countPayload adds the bodies of a request that is over to c, the counters of
+// its client. version is capped already.
+func (m *featureMetrics) countPayload(x *Exchange, c *clientCount, version string, in, out int64) {
 	if in > 0 {
-		p.in.Observe(float64(in))
-		v.in.Add(float64(in))
+		m.in.Observe(float64(in))
+		m.received.Add(float64(in))
+		c.in.Add(float64(in))
 	}
 	if out > 0 {
-		p.out.Observe(float64(out))
-		v.out.Add(float64(out))
+		m.out.Observe(float64(out))
+		m.sent.Add(float64(out))
+		c.out.Add(float64(out))
 	}
-	if x.encoding != "" { // compressing costs so much more than looking a child up
-		p.all.plain.WithLabelValues(p.feature, version, x.encoding).Add(float64(x.uncompressed))
-		p.all.sent.WithLabelValues(p.feature, version, x.encoding).Add(float64(out))
+	if x.encoding != "" && in+out > 0 { // compressing costs so much more than looking a child up
+		p := &m.all.payload
+		p.plain.WithLabelValues(x.Route.Feature, version, x.encoding).Add(float64(x.uncompressed))
+		p.sent.WithLabelValues(x.Route.Feature, version, x.encoding).Add(float64(out))
 	}
-}
-
-func (p *payload) version(version string) *versionPayload {
-	m, f := p.all, p.feature
-	return &versionPayload{in: m.bytes.WithLabelValues(f, version, "in"), out: m.bytes.WithLabelValues(f, version, "out")}
 }

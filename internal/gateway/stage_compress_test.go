@@ -232,7 +232,7 @@ func TestAnAnswerCutShortStaysCutShortWhenCompressed(t *testing.T) {
 				return // also plain enough
 			}
 			defer res.Body.Close()
-			if _, err := io.Copy(io.Discard, res.Body); err == nil {
+			if _, err := io.Copy(io.Discard, res.Body); err == nil && res.StatusCode != http.StatusBadGateway {
 				t.Error("half an answer passes for a whole one")
 			}
 		})

@@ -12,21 +12,68 @@ import (
 // errTimeout is the cause of a context that the timeout stage ended.
 var errTimeout = problem.New(problem.UpstreamTimeout, "").Wrap(context.DeadlineExceeded)
 
+// watchAfter is how long a request to an upstream has been under way when it
+// begins to look whether its client is still there. Most are over by then.
+const watchAfter = 20 * time.Millisecond
+
+// timed is what a countdown ends.
+type timed interface {
+	watch()  // called once, when the countdown has run for a moment
+	expire() // called when it is over
+}
+
 // countdown is what is left of a feature's timeout. It runs while we wait for
 // the upstream and stands still while the client is the slow one, be it with
 // its body or with the answer: a bad connection must not open a breaker.
 type countdown struct {
 	mu     sync.Mutex
+	of     timed
 	timer  *time.Timer // nil before it starts and after it is forgotten
 	left   time.Duration
+	first  time.Duration // left when of is to watch; -1 once it does
 	since  time.Time
 	paused int // by how many of the two directions
 }
 
-func (c *countdown) start(d time.Duration, expired func()) {
+func (c *countdown) start(d time.Duration, of timed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.timer, c.left, c.since, c.paused = time.AfterFunc(d, expired), d, time.Now(), 0
+	c.of, c.left, c.first, c.since, c.paused = of, d, max(d-watchAfter, 0), time.Now(), 0
+	c.timer = time.AfterFunc(c.next(), c.fire)
+}
+
+// next is how long the timer runs.
+func (c *countdown) next() time.Duration {
+	if c.first >= 0 {
+		return max(c.left-c.first, 0)
+	}
+	return max(c.left, 0)
+}
+
+// fire is called by the timer.
+func (c *countdown) fire() {
+	c.mu.Lock()
+	if c.timer == nil || c.paused > 0 {
+		c.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	c.left, c.since = c.left-now.Sub(c.since), now
+	watch := c.first >= 0
+	c.first = -1
+	over, of := c.left <= 0, c.of
+	if over {
+		c.timer = nil
+	} else {
+		c.timer.Reset(c.left)
+	}
+	c.mu.Unlock()
+	switch {
+	case over:
+		of.expire()
+	case watch:
+		of.watch()
+	}
 }
 
 // pause stops the clock until as many resumes have come.
@@ -45,14 +92,29 @@ func (c *countdown) resume() {
 	defer c.mu.Unlock()
 	if c.paused--; c.paused == 0 && c.timer != nil {
 		c.since = time.Now()
-		c.timer.Reset(max(c.left, 0))
+		c.timer.Reset(c.next())
 	}
 }
 
-// forget ends the timeout for good: what follows is a stream.
+// forget ends the timeout for good: the whole of the answer is there.
 func (c *countdown) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.stop()
+}
+
+// endless is forget where what follows is a stream, which its client's leaving ends.
+func (c *countdown) endless() {
+	c.mu.Lock()
+	watch, of := c.timer != nil && c.first >= 0, c.of
+	c.stop()
+	c.mu.Unlock()
+	if watch {
+		of.watch()
+	}
+}
+
+func (c *countdown) stop() {
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
@@ -64,13 +126,17 @@ func (c *countdown) forget() {
 func upstreamTimeoutStage(d time.Duration) Stage {
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
-			ctx, cancel := context.WithCancelCause(r.Context())
-			x.countdown.start(d, func() { cancel(errTimeout) })
+			s := &x.scope
+			if s.parent != nil { // of an earlier way of the same request, whose fallback this is
+				s = new(scope)
+			}
+			s.parent = r.Context()
+			x.countdown.start(d, s)
 			defer func() {
 				x.countdown.forget()
-				cancel(nil)
+				s.end(context.Canceled)
 			}()
-			return next(x, w, r.WithContext(ctx))
+			return next(x, w, r.WithContext(s))
 		}
 	}
 }

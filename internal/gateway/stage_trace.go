@@ -156,16 +156,11 @@ func (t *tracer) count(x *Exchange, s *observed, r *http.Request, took time.Dura
 			platform = t.m.all.platforms.Value(x.Client.Platform)
 		}
 	}
-	t.m.clients.WithLabelValues(version, platform).Inc()
-	t.m.payload.count(x, version, s.body.bytes.Load(), s.w.bytes)
-	if n := s.body.bytes.Load(); n > 0 {
-		t.m.received.Add(float64(n))
-	}
-	if s.w.bytes > 0 {
-		t.m.sent.Add(float64(s.w.bytes))
-	}
+	client := t.m.clients.of(version, platform)
+	client.requests.Inc()
+	t.m.countPayload(x, client, version, s.body.bytes.Load(), s.w.bytes)
 	if x.Upstream != "" && x.UpstreamTook > 0 {
-		t.m.upstream.WithLabelValues(x.Upstream, x.Target).Observe(x.UpstreamTook.Seconds())
+		t.m.upstream.of(x.Upstream, x.Target).Observe(x.UpstreamTook.Seconds())
 	}
 	if x.Degraded != "" {
 		t.m.degraded.WithLabelValues(x.Degraded).Inc()

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -164,9 +165,9 @@ func value(t *testing.T, m prometheus.Metric) float64 {
 
 func TestAnswerThatBreaksOffIsAborted(t *testing.T) {
 	h, l := logged(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Length", "100")
+		w.Header().Set("Content-Length", strconv.Itoa(2*heldBack))
 		w.WriteHeader(200)
-		if _, err := w.Write(bytes.Repeat([]byte("x"), 50)); err != nil {
+		if _, err := w.Write(bytes.Repeat([]byte("x"), heldBack)); err != nil {
 			t.Error(err)
 		}
 		w.(http.Flusher).Flush()

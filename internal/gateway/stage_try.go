@@ -134,7 +134,7 @@ func (t *tries) once(next Handler, x *Exchange, w http.ResponseWriter, r *http.R
 	defer x.settle(unknown) // a panic is no verdict
 	if d := t.policy.retry.PerTryTimeout.D(); d > 0 {
 		ctx, cancel := context.WithCancelCause(r.Context())
-		t.clock.start(d, func() { cancel(errTryTimeout) })
+		t.clock.start(d, oneTry(cancel))
 		defer func() {
 			t.clock.forget()
 			cancel(nil)
@@ -146,13 +146,24 @@ func (t *tries) once(next Handler, x *Exchange, w http.ResponseWriter, r *http.R
 	return err
 }
 
+// oneTry is the time of one try; its context ends with the request's.
+type oneTry context.CancelCauseFunc
+
+func (oneTry) watch()         {}
+func (cancel oneTry) expire() { cancel(errTryTimeout) }
+
+// answered notes that the header of an answer has come: the time of one try is over.
+func (t *tries) answered() {
+	if t != nil {
+		t.clock.forget()
+	}
+}
+
 // begins notes that from here on the client gets an answer.
 func (t *tries) begins() {
-	if t == nil {
-		return
+	if t != nil {
+		t.answering = true
 	}
-	t.answering = true
-	t.clock.forget()
 }
 
 // cause names what went wrong with a try the way RetryConfig.On does, "" if
@@ -194,7 +205,7 @@ func (t *tries) againAfter(x *Exchange, r *http.Request, res *http.Response) boo
 func (t *tries) again(x *Exchange, r *http.Request, cause string) bool {
 	p := t.policy
 	switch {
-	case t.left <= 0, cause == "", t.answering, !slices.Contains(p.retry.On, cause), context.Cause(r.Context()) != nil:
+	case t.left <= 0, cause == "", t.answering, !slices.Contains(p.retry.On, cause), causeOf(r.Context()) != nil:
 		return false
 	case t.sent && !p.repeatable(r), t.sent && t.body != nil && !t.body.whole():
 		p.metrics.refused("unsafe")

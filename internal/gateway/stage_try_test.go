@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -188,8 +189,8 @@ func TestWhatIsTriedAgain(t *testing.T) {
 
 func TestNothingIsTriedAgainOnceTheClientHasBytes(t *testing.T) {
 	p := newReplica(t, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", "1000")
-		io.WriteString(w, "half of")
+		w.Header().Set("Content-Length", strconv.Itoa(2*heldBack))
+		io.WriteString(w, strings.Repeat("x", heldBack))
 		http.NewResponseController(w).Flush()
 		reset(w, r)
 	})
@@ -201,6 +202,42 @@ func TestNothingIsTriedAgainOnceTheClientHasBytes(t *testing.T) {
 	}
 	if err == nil || p.asked.Load() != 1 {
 		t.Errorf("%v after %d tries", err, p.asked.Load())
+	}
+}
+
+// An answer of which the client has seen nothing is a failure like any other.
+func TestABrokenAnswerIsTriedAgain(t *testing.T) {
+	for name, write := range map[string]func(w http.ResponseWriter){
+		"shorter than announced": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Length", "1000")
+			io.WriteString(w, "half of")
+			http.NewResponseController(w).Flush()
+		},
+		"no piece of an unknown length": func(w http.ResponseWriter) {
+			w.WriteHeader(http.StatusOK)
+			http.NewResponseController(w).Flush()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := newReplica(t, func(w http.ResponseWriter, _ *http.Request) {
+				write(w)
+				panic(http.ErrAbortHandler)
+			})
+			good := newReplica(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "whole") })
+			h := balanced(t, fleet(bad.url, good.url), func(f *FeatureConfig) {
+				f.Retry = retryConfig()
+				var b BreakerConfig
+				b.Defaults()
+				f.Breaker = &b
+			})
+			until(t, "the broken one was asked first", func() bool {
+				res, body := h.get("/x")
+				if res.StatusCode != 200 || body != "whole" {
+					t.Fatalf("%d %q", res.StatusCode, body)
+				}
+				return bad.asked.Load() > 0
+			})
+		})
 	}
 }
 

@@ -22,7 +22,7 @@ func (c *call) switchProtocols(res *http.Response) error {
 		return c.problem(problem.UpstreamInvalid, "gave an invalid answer", errors.New("101 for another protocol than was asked for"))
 	}
 	defer backend.Close()
-	c.x.countdown.forget()
+	c.x.countdown.endless()
 	c.x.tries.begins()
 	c.x.settle(good)
 

@@ -84,7 +84,7 @@ func (u *upstream) connect(o *Options, old *upstream) (err error) {
 		u.pool = old.pool
 		return nil
 	}
-	u.pool, err = newPool(shared, o.Resolver)
+	u.pool, err = newPool(shared, o.Resolver, newStaleDials(o, u.name))
 	return err
 }
 

@@ -34,6 +34,7 @@ type pool struct {
 	tls      *tls.Config
 	dialer   *net.Dialer
 	resolver *net.Resolver
+	stale    *staleDials
 
 	current atomic.Pointer[generation]
 	probes  *http.Transport // for health checks: a new connection each time
@@ -41,7 +42,7 @@ type pool struct {
 
 	resolveAt atomic.Int64 // when to look names up again, Unix nanoseconds
 	names     sync.Mutex
-	addresses map[string][]string // by host, sorted
+	addresses map[string]*lastKnown // by host
 	lookups   sync.WaitGroup
 	lookup    context.Context //nolint:containedctx // lives as long as the pool
 	endLookup context.CancelFunc
@@ -69,7 +70,7 @@ func poolConfig(c *UpstreamConfig) UpstreamConfig {
 	return p
 }
 
-func newPool(c UpstreamConfig, r *net.Resolver) (*pool, error) {
+func newPool(c UpstreamConfig, r *net.Resolver, stale *staleDials) (*pool, error) {
 	conf := &tls.Config{ServerName: c.TLS.ServerName, MinVersion: tls.VersionTLS12}
 	if c.TLS.CA != "" {
 		conf.RootCAs = x509.NewCertPool()
@@ -84,7 +85,7 @@ func newPool(c UpstreamConfig, r *net.Resolver) (*pool, error) {
 		}
 		conf.Certificates = []tls.Certificate{pair}
 	}
-	p := &pool{config: c, tls: conf, resolver: r, addresses: map[string][]string{}}
+	p := &pool{config: c, tls: conf, resolver: r, stale: stale, addresses: map[string]*lastKnown{}}
 	p.dialer = &net.Dialer{Timeout: c.ConnectTimeout.D(), KeepAlive: 30 * time.Second, Resolver: r}
 	p.lookup, p.endLookup = context.WithCancel(context.Background())
 	p.probes = p.transport(p.protocols())
@@ -127,7 +128,7 @@ func (p *pool) protocols() (all http.Protocols) {
 func (p *pool) transport(protocols http.Protocols) *http.Transport {
 	c := &p.config
 	return &http.Transport{
-		DialContext:            p.dialer.DialContext,
+		DialContext:            p.dial,
 		TLSClientConfig:        p.tls.Clone(),
 		TLSHandshakeTimeout:    c.ConnectTimeout.D(),
 		MaxIdleConnsPerHost:    max(c.IdleConnections, 1),
@@ -146,7 +147,7 @@ func (p *pool) transport(protocols http.Protocols) *http.Transport {
 func (p *pool) plain() *http1.Transport {
 	c := &p.config
 	return http1.New(http1.Config{
-		Dial:            p.dialer.DialContext,
+		Dial:            p.dial,
 		IdleConnections: c.IdleConnections,
 		MaxConnections:  c.MaxConnections,
 		IdleTimeout:     c.IdleTimeout.D(),
@@ -263,12 +264,7 @@ func (p *pool) lookUp(hosts []string) {
 		if err != nil || len(found) == 0 {
 			continue
 		}
-		slices.Sort(found)
-		p.names.Lock()
-		before, known := p.addresses[host]
-		p.addresses[host] = found
-		p.names.Unlock()
-		changed = changed || known && !slices.Equal(before, found)
+		changed = p.lookedUp(host, found) || changed
 	}
 	if changed {
 		p.renew(p.current.Load())

@@ -29,6 +29,7 @@ import (
 type nameServer struct {
 	address atomic.Pointer[[4]byte]
 	asked   atomic.Int64
+	fault   atomic.Int32 // response code instead of an answer, 0 = none
 }
 
 func (n *nameServer) set(a, b, c, d byte) { n.address.Store(&[4]byte{a, b, c, d}) }
@@ -71,6 +72,10 @@ func (n *nameServer) reply(query []byte) []byte {
 	n.asked.Add(1)
 	answer := append([]byte(nil), query[:end]...)
 	copy(answer[2:12], []byte{0x85, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}) // an authoritative answer to one question
+	if code := n.fault.Load(); code != 0 {
+		answer[3] |= byte(code)
+		return answer
+	}
 	if kind := query[end-4 : end]; kind[0] == 0 && kind[1] == 1 {
 		answer[7] = 1
 		answer = append(answer, 0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4) // the name of the question, A, IN, 1 s, 4 bytes
@@ -123,7 +128,8 @@ func TestAChangedNameIsFollowed(t *testing.T) {
 		h.get("/x")
 		pool.names.Lock()
 		defer pool.names.Unlock()
-		return len(pool.addresses) == 1
+		k := pool.addresses["flights.example.test"]
+		return k != nil && k.complete
 	})
 	generation := pool.current.Load()
 	names.set(127, 0, 0, 2)
@@ -285,7 +291,7 @@ func TestClientCertificatesThatAreNone(t *testing.T) {
 		"without tls.certificate": {Key: config.Secret(key)},
 		"do not make a pair":      {Certificate: cert, Key: config.Secret(other)},
 	} {
-		_, err := newPool(UpstreamConfig{TLS: c}, nil)
+		_, err := newPool(UpstreamConfig{TLS: c}, nil, nil)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "PRIVATE") {
 			t.Errorf("%v, want %q", err, want)
 		}

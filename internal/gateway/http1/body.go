@@ -87,6 +87,9 @@ func (b *body) trailers() error {
 		}
 		return io.EOF
 	}
+	if start[0] == '\n' { // no line of a chunked body may end so; taken for a first line, it would hide the end
+		return fault("the last chunk is followed by a bare LF")
+	}
 	block, _, err := readBlock(in, nil, b.x.c.host.t.config.Header)
 	if err != nil {
 		return err

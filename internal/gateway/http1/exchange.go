@@ -52,7 +52,7 @@ type exchange struct {
 func (c *conn) send(ctx context.Context, r *Request, hooks Hooks) (*http.Response, error) {
 	x := &exchange{c: c, buf: spare.Get().(*buffers)}
 	x.buf.in.Reset(c.net)
-	x.stop = context.AfterFunc(ctx, x.abort)
+	x.stop = afterFunc(ctx, x.abort)
 	res, err := x.run(r, hooks)
 	if err == nil {
 		return res, nil
@@ -69,6 +69,15 @@ func (c *conn) send(ctx context.Context, r *Request, hooks Hooks) (*http.Respons
 		return nil, cause
 	}
 	return nil, err
+}
+
+// afterFunc is context.AfterFunc, without a context of its own where ctx can
+// do it itself.
+func afterFunc(ctx context.Context, f func()) (stop func() bool) {
+	if own, ok := ctx.(interface{ AfterFunc(f func()) func() bool }); ok {
+		return own.AfterFunc(f)
+	}
+	return context.AfterFunc(ctx, f)
 }
 
 func (x *exchange) run(r *Request, hooks Hooks) (*http.Response, error) {

@@ -147,6 +147,8 @@ var answers = []string{
 	"HTTP/1.1 200 OK\r\nContent-Length : 5\r\n\r\nhello",
 	"HTTP/1.1 200 OK\r\nX A: 5\r\n\r\nhello",
 	"HTTP/1.1 200 OK\r\nX-A: a\x00b\r\n\r\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n\n\n",
+	"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n",
 	"HTTP/1.1 200 OK\r\nX-A: a\rb\r\n\r\n",
 	"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
 	"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",

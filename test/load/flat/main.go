@@ -155,7 +155,7 @@ func connections(p *bench.Process) error {
 		if err := options.Compare([]*bench.Row{r}); err != nil {
 			return err
 		}
-		memory, err := p.Memory()
+		memory, _, err := p.Memory()
 		if err != nil {
 			return err
 		}

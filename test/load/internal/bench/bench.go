@@ -178,7 +178,7 @@ func (r *Row) round(d time.Duration, connections int) (rate, cpu float64, err er
 	if err != nil {
 		return 0, 0, err
 	}
-	return float64(total) / took.Seconds(), float64((after - before).Microseconds()) / float64(max(total, 1)), nil
+	return float64(total) / took.Seconds(), float64((after - before).Nanoseconds()) / 1e3 / float64(max(total, 1)), nil
 }
 
 // Print prints a table of rows, with ratios to the first: above 1 is better.

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -110,8 +109,8 @@ func (b *Bench) Landline(binary, configuration string) (*Process, error) {
 
 func (b *Bench) start(name, program string, args ...string) (*Process, error) {
 	cmd := exec.Command(program, args...)
-	var log bytes.Buffer
-	cmd.Stderr = &log
+	log := &beginning{}
+	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -126,12 +125,34 @@ func (b *Bench) start(name, program string, args ...string) (*Process, error) {
 	b.mu.Unlock()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return nil, fmt.Errorf("%s does not start: %w: %s", name, err, log.String())
+		return nil, fmt.Errorf("%s does not start: %w: %s", name, err, log)
 	}
-	cmd.Stderr = nil
 	p.Ready = time.Since(began)
 	p.Address, p.Admin, _ = strings.Cut(strings.TrimSpace(strings.TrimPrefix(line, "ready public=")), " admin=")
 	return p, nil
+}
+
+// beginning keeps the first lines of a log, for the error of a process that does
+// not start. A process under load writes megabytes a second: they are read, as
+// every log is by somebody, and dropped.
+type beginning struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const keptLog = 64 << 10
+
+func (b *beginning) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text = append(b.text, p[:min(len(p), keptLog-len(b.text))]...)
+	return len(p), nil
+}
+
+func (b *beginning) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.text)
 }
 
 // Stop ends the process and waits for it.
@@ -187,38 +208,56 @@ func (p *Process) Install() (string, error) {
 	return out.Session.Token, nil
 }
 
-// cpuTime is user and system time so far (proc(5), ticks of 10 ms), of this
-// program where p is nil.
+// cpuTime is how long the threads of the process have run so far, of this
+// program where p is nil. It is read from /proc/<pid>/task/<tid>/schedstat, in
+// nanoseconds: the ticks of 10 ms in /proc/<pid>/stat are a tenth of a short round.
 func (p *Process) cpuTime() (time.Duration, error) {
 	pid := os.Getpid()
 	if p != nil {
 		pid = p.cmd.Process.Pid
 	}
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, ok := strings.Cut(string(data), ") ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 13 {
-		return 0, syscall.EINVAL
+	var total time.Duration
+	for _, file := range threads {
+		data, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) { // the thread has ended
+			continue
+		}
+		ran, _, ok := strings.Cut(string(data), " ")
+		ns, parseErr := strconv.ParseInt(ran, 10, 64)
+		if err = errors.Join(err, parseErr); err != nil || !ok {
+			return 0, fmt.Errorf("%s: %w", file, err)
+		}
+		total += time.Duration(ns)
 	}
-	user, userErr := strconv.Atoi(fields[11])
-	system, systemErr := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(userErr, systemErr)
+	if total == 0 {
+		return 0, fmt.Errorf("process %d: no time in /proc/%d/task/*/schedstat", pid, pid)
+	}
+	return total, nil
 }
 
-// Memory is what of the process is in memory, in bytes (VmRSS of proc(5)).
-func (p *Process) Memory() (int64, error) {
+// Memory is what of the process is in memory, in bytes: all of it (VmRSS of
+// proc(5)), and what of that no file holds, so that the system could not take it
+// back (RssAnon).
+func (p *Process) Memory() (all, anonymous int64, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	for line := range strings.SplitSeq(string(data), "\n") {
-		if value, found := strings.CutPrefix(line, "VmRSS:"); found {
-			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(value, "kB")), 10, 64)
-			return n << 10, err
+	field := func(name string) int64 {
+		for line := range strings.SplitSeq(string(data), "\n") {
+			if value, found := strings.CutPrefix(line, name+":"); found {
+				n, parseErr := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(value, "kB")), 10, 64)
+				err = errors.Join(err, parseErr)
+				return n << 10
+			}
 		}
+		err = errors.Join(err, errors.New("/proc/<pid>/status has no "+name))
+		return 0
 	}
-	return 0, errors.New("/proc/<pid>/status has no VmRSS")
+	all, anonymous = field("VmRSS"), field("RssAnon")
+	return all, anonymous, err
 }
