@@ -38,6 +38,7 @@ var themes = []theme{
 	{"linear", "histories across crashes are linearizable", linear},
 	{"hostile", "upstreams that break every rule", hostile},
 	{"overload", "five times what can be done", overload},
+	{"cpu", "five times what the processor can do", cpu},
 	{"leak", "nothing grows with the number of requests", leak},
 }
 

@@ -144,6 +144,12 @@ func (t *times) quantile(q float64) time.Duration {
 	return quantile(t.all, q)
 }
 
+func (t *times) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all = nil
+}
+
 func (t *times) count() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()

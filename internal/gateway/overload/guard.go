@@ -1,6 +1,9 @@
 package overload
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // GuardConfig is what a Guard allows.
 type GuardConfig struct {
@@ -9,6 +12,7 @@ type GuardConfig struct {
 	Memory      int64  // bytes that may be in use; 0 = any amount
 	MemoryFull  Shares // from which part of Memory on each level is turned away
 	Adaptive    *LimitConfig
+	Wait        time.Duration // for a processor, that nine of ten goroutines may have; 0 = any
 }
 
 // Guard admits requests to the node. It counts them from Enter to Leave.
@@ -17,6 +21,7 @@ type Guard struct {
 	config   atomic.Pointer[GuardConfig]
 	limiter  atomic.Pointer[Limiter]
 	memory   memory
+	cpu      processor
 }
 
 // NewGuard returns a guard.
@@ -44,6 +49,7 @@ const (
 	ByCap      = "in_flight"
 	ByMemory   = "memory"
 	ByAdaptive = "latency"
+	ByCPU      = "cpu"
 )
 
 // Pass is the right to be in flight. The zero Pass is that of nobody.
@@ -61,6 +67,8 @@ func (g *Guard) Enter(level Level) (p Pass, refused string) {
 		refused = ByCap
 	case c.Memory > 0 && level != Critical && g.memory.now() > int64(c.MemoryFull.of(level, int(c.Memory))):
 		refused = ByMemory
+	case c.Wait > 0 && !g.cpu.enter(level, c.Wait, n):
+		refused = ByCPU
 	default:
 		if l := g.limiter.Load(); l != nil {
 			slot, ok := l.Acquire(level)
@@ -88,6 +96,7 @@ func (p *Pass) Leave() {
 	}
 	p.slot.Release(false)
 	p.guard.inFlight.Add(-1)
+	p.guard.cpu.done.Add(1)
 	p.guard = nil
 }
 
@@ -98,6 +107,7 @@ type State struct {
 	Limit       int   // of the adaptive limit, 0 without one
 	Memory      int64 // in use, 0 if it is not watched
 	MaxMemory   int64
+	Wait        time.Duration // for a processor, of nine in ten goroutines; 0 if it is not watched
 }
 
 // State describes g.
@@ -109,6 +119,9 @@ func (g *Guard) State() State {
 	}
 	if c.Memory > 0 {
 		s.Memory = g.memory.now()
+	}
+	if c.Wait > 0 {
+		s.Wait = time.Duration(g.cpu.wait.Load())
 	}
 	return s
 }

@@ -1,0 +1,224 @@
+package overload
+
+import (
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// machine is a simulated processor: what is to be done waits in one queue, as
+// goroutines do. Reading a request and turning it away costs refuse; what is let
+// in costs its level's work in four pieces, with a wait before each.
+type machine struct {
+	p      processor
+	target time.Duration
+	refuse time.Duration
+	work   [levels]time.Duration
+	rng    *rand.Rand
+
+	queue    []piece
+	under    int64
+	recent   []time.Duration // waits since the last look
+	good     [levels]int
+	turned   [levels]int
+	slowest  [levels][]time.Duration
+	lastShed time.Time
+}
+
+type piece struct {
+	level      Level
+	left       int // pieces after this one
+	came, here time.Time
+}
+
+// run offers rates for a while: requests a second of each level.
+func (m *machine) run(length time.Duration, rates [levels]float64) {
+	end := time.Now().Add(length)
+	var next [levels]time.Time
+	for l := range levels {
+		next[l] = m.after(time.Now(), rates[l])
+	}
+	for time.Now().Before(end) {
+		for l := range levels {
+			for rates[l] > 0 && !next[l].After(time.Now()) {
+				m.queue = append(m.queue, piece{l, 4, next[l], next[l]})
+				next[l] = m.after(next[l], rates[l])
+			}
+		}
+		if len(m.queue) == 0 {
+			time.Sleep(20 * time.Microsecond)
+			continue
+		}
+		m.step()
+	}
+}
+
+func (m *machine) after(t time.Time, rate float64) time.Time {
+	return t.Add(time.Duration(m.rng.ExpFloat64() / max(rate, 1e-9) * float64(time.Second)))
+}
+
+func (m *machine) step() {
+	w := m.queue[0]
+	m.queue = m.queue[1:]
+	m.recent = append(m.recent, time.Since(w.here))
+	if w.left == 4 {
+		time.Sleep(m.refuse)
+		if m.under++; !m.p.enter(w.level, m.target, m.under) {
+			m.under--
+			m.turned[w.level]++
+			m.lastShed = time.Now()
+			return
+		}
+	} else {
+		time.Sleep((m.work[w.level] - m.refuse) / 4)
+	}
+	if w.left == 0 {
+		m.under--
+		m.p.done.Add(1)
+		m.good[w.level]++
+		m.slowest[w.level] = append(m.slowest[w.level], time.Since(w.came))
+		return
+	}
+	m.queue = append(m.queue, piece{w.level, w.left - 1, w.came, time.Now()})
+}
+
+func newMachine() *machine {
+	m := &machine{target: 20 * time.Millisecond, refuse: 10 * time.Microsecond, rng: rand.New(rand.NewPCG(1, 2)),
+		work: [levels]time.Duration{100 * time.Microsecond, 200 * time.Microsecond, 200 * time.Microsecond, 300 * time.Microsecond}}
+	m.p.read = func() (time.Duration, uint64) {
+		slices.Sort(m.recent)
+		n := len(m.recent)
+		if n == 0 {
+			return 0, 0
+		}
+		w := m.recent[n*9/10]
+		m.recent = m.recent[:0]
+		return w, uint64(n)
+	}
+	return m
+}
+
+func (m *machine) forget() {
+	m.good, m.turned, m.slowest = [levels]int{}, [levels]int{}, [levels][]time.Duration{}
+}
+
+// used is the processor time of what was answered.
+func (m *machine) used() (sum time.Duration) {
+	for l := range levels {
+		sum += time.Duration(m.good[l]) * m.work[l]
+	}
+	return sum
+}
+
+func (m *machine) p99(l Level) time.Duration {
+	all := m.slowest[l]
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[len(all)*99/100]
+}
+
+func TestAProcessorThatIsAskedForTooMuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		normal := [levels]float64{Telemetry: 500, Background: 500, Interactive: 2500, Critical: 300} // 74 % of the processor
+		m.run(5*time.Second, normal)
+		if m.turned != [levels]int{} {
+			t.Fatalf("turned away without need: %v", m.turned)
+		}
+		before := m.used().Seconds() / 5
+		for round := range 3 {
+			flood := normal
+			for l := range levels {
+				flood[l] *= 5
+			}
+			m.forget()
+			m.run(20*time.Second, flood)
+			used := m.used().Seconds() / 20
+			t.Logf("normal %.2f of the processor, at five times that %.2f; let in %v, turned away %v; p99 %s, %s", before, used, m.good, m.turned, m.p99(Interactive), m.p99(Critical))
+			if used < 0.8*0.85 { // turning away 19,000 - 4,000 a second takes 15 %
+				t.Errorf("round %d: %.2f of the processor went into answers", round, used)
+			}
+			if m.p99(Critical) > time.Second || m.p99(Interactive) > time.Second {
+				t.Errorf("round %d: p99 %s and %s", round, m.p99(Interactive), m.p99(Critical))
+			}
+			if share := float64(m.turned[Critical]) / float64(m.turned[Critical]+m.good[Critical]); share > 0.05 {
+				t.Errorf("round %d: %.0f %% of the critical were turned away", round, 100*share)
+			}
+			if m.good[Telemetry] > m.turned[Telemetry]/10 {
+				t.Errorf("round %d: %d of telemetry let in", round, m.good[Telemetry])
+			}
+			m.forget()
+			ended := time.Now()
+			m.run(5*time.Second, normal)
+			if late := m.lastShed.Sub(ended); late > 300*time.Millisecond {
+				t.Errorf("round %d: somebody was turned away %s after the flood", round, late)
+			}
+		}
+	})
+}
+
+// A request that takes long, a stall of the machine and a burst that is over
+// soon are no reason to turn anybody away.
+func TestAProcessorThatStallsForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine()
+		normal := [levels]float64{Interactive: 2500, Critical: 300}
+		for range 20 {
+			m.run(time.Second, normal)
+			time.Sleep(50 * time.Millisecond) // nothing runs
+		}
+		if m.turned != [levels]int{} {
+			t.Errorf("turned away: %v", m.turned)
+		}
+	})
+}
+
+// Who is nearly alone is not the overload, however long everything takes.
+func TestFewRequestsAreAlwaysLetIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &processor{read: func() (time.Duration, uint64) { return time.Second, 1000 }}
+		most := int64(always * runtime.GOMAXPROCS(0))
+		for range 100 {
+			time.Sleep(interval)
+			for range 100 {
+				if !p.enter(Telemetry, time.Millisecond, most) {
+					t.Fatal("turned away")
+				}
+			}
+		}
+		turned := 0
+		for range 100 {
+			if !p.enter(Telemetry, time.Millisecond, most+1) {
+				turned++
+			}
+		}
+		if turned < 50 {
+			t.Errorf("%d of 100 turned away beyond that", turned)
+		}
+	})
+}
+
+// The runtime tells of goroutines that waited.
+func TestWaitsAreRead(t *testing.T) {
+	var w waits
+	w.read()
+	done := make(chan struct{})
+	for range 2000 {
+		go func() { done <- struct{}{} }()
+	}
+	for range 2000 {
+		<-done
+	}
+	wait, n := w.read()
+	if n == 0 || wait <= 0 {
+		t.Errorf("%d samples, %s", n, wait)
+	}
+	if wait, n = w.read(); n > 1000 {
+		t.Errorf("%d samples again, %s", n, wait)
+	}
+}
