@@ -32,17 +32,21 @@ func onProcessor(n int) (restore func() error, err error) {
 	}, nil
 }
 
-// keepOff moves every thread of this process away from processor n.
-func keepOff(n int) error {
-	var others unix.CPUSet
-	for i := range runtime.NumCPU() {
-		if i != n {
-			others.Set(i)
-		}
+// keepOff moves every thread of this process away from processor n until back is called.
+func keepOff(n int) (back func() error, err error) {
+	var all, others unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return nil, err
 	}
-	if others.Count() == 0 {
-		return errors.New("the machine has one processor; the node needs one and the generator another")
+	others = all
+	others.Clear(n)
+	if !all.IsSet(n) || others.Count() == 0 {
+		return nil, errors.New("the node needs a processor and the generator another: two or more are needed, the first among them")
 	}
+	return func() error { return everyThread(&all) }, everyThread(&others)
+}
+
+func everyThread(set *unix.CPUSet) error {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return err
@@ -52,7 +56,7 @@ func keepOff(n int) error {
 		if err != nil {
 			return err
 		}
-		if err := unix.SchedSetaffinity(id, &others); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := unix.SchedSetaffinity(id, set); err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
 			return err
 		}
 	}

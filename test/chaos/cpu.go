@@ -60,9 +60,10 @@ features:
 `
 
 // The mix at capacity, as parts of the node's processor time.
-var cpuMix = map[string]float64{"read": 0.05, "list": 0.50, "keyed": 0.33, "install": 0.03, "refresh": 0.05, "sign-in": 0.04}
+var cpuMix = map[string]float64{"read": 0.01, "list": 0.70, "keyed": 0.17, "install": 0.03, "refresh": 0.05, "sign-in": 0.04}
 
 const (
+	cpuClients   = 24 // that keep the processor busy
 	cpuOverload  = 5
 	cpuPatience  = 2 * time.Second // from the end of the overload until everything is as before
 	cpuSignIns   = 8               // of one person; then it is told to wait
@@ -70,7 +71,12 @@ const (
 	criticalLate = time.Second
 )
 
-func cpu(ctx context.Context, h *house, r *report) error {
+func cpu(ctx context.Context, h *house, r *report) (err error) {
+	back, err := keepOff(0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, back()) }()
 	quick, err := newQuick()
 	if err != nil {
 		return err
@@ -83,7 +89,7 @@ func cpu(ctx context.Context, h *house, r *report) error {
 	a := &assault{h: h, r: r, node: n, base: n.Public}
 	defer a.watch(ctx)()
 	s := &siege{assault: a, fleet: newFleet(func() string { return n.Public }, nil, r)}
-	if err := errors.Join(s.prepare(ctx), s.price(ctx)); err != nil {
+	if err := errors.Join(s.priceOfRefusal(ctx, quick.URL), s.prepare(ctx), s.price(ctx)); err != nil {
 		return fmt.Errorf("%w\n%s", err, tail(n.Logs.String()))
 	}
 	if err := s.rounds(ctx); err != nil {
@@ -100,7 +106,7 @@ func newQuick() (*quickService, error) {
 		return nil, err
 	}
 	var list strings.Builder
-	for i := range 300 {
+	for i := range 2000 {
 		fmt.Fprintf(&list, `{"flight":"LL%d","from":"WAW","to":"%c%c%c","seats":%d,"gate":"%d"},`, 1000+i*7919%9000, 'A'+i%26, 'A'+i*7%26, 'A'+i*11%26, i*37%189, i%60)
 	}
 	lists, read := []byte("["+strings.TrimSuffix(list.String(), ",")+"]"), []byte(`{"flight":"LL1042","status":"boarding"}`)
@@ -116,6 +122,7 @@ func newQuick() (*quickService, error) {
 	}
 	mux.HandleFunc("/read", answer(read))
 	mux.HandleFunc("/list", answer(lists))
+	mux.HandleFunc("/wait", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	s := &quickService{URL: "http://" + l.Addr().String(), Server: &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}}
 	go func() { _ = s.Serve(l) }() // ends with Close
 	return s, nil
@@ -135,6 +142,7 @@ type siege struct {
 	sessions chan *caller // each has one refresh under way at most
 	people   chan *caller // the same for sign-ins with a password
 	keys     atomic.Int64
+	refusal  time.Duration // processor time of one
 }
 
 // caller is an installation that somebody calls from.

@@ -22,6 +22,8 @@ type gun struct {
 	address string // host:port
 	kinds   []*ammunition
 	barrels int // connections at most
+
+	offering time.Duration // that the last fire took to offer all
 }
 
 // ammunition is one kind of request and what became of it.
@@ -34,8 +36,9 @@ type ammunition struct {
 
 	good, shed, failed atomic.Int64
 	unexplained        atomic.Int64 // refused without a problem that says when to come again
-	slowest            times        // latencies of good answers
-	refusals           times        // and of refusals
+	lastShed           atomic.Int64 // Unix nanoseconds
+	latencies          times        // of good answers
+	refusals           times        // the same of refusals
 	example            atomic.Value // of what failed
 }
 
@@ -44,7 +47,8 @@ func (a *ammunition) reset() {
 	a.shed.Store(0)
 	a.failed.Store(0)
 	a.unexplained.Store(0)
-	a.slowest.reset()
+	a.lastShed.Store(0)
+	a.latencies.reset()
 	a.refusals.reset()
 }
 
@@ -65,7 +69,8 @@ func (g *gun) fire(ctx context.Context, rate float64, length time.Duration) (off
 		all.Go(func() { g.barrel(ctx, queue) })
 	}
 	rng := rand.New(rand.NewPCG(1, uint64(rate)))
-	due := time.Now()
+	began := time.Now()
+	due := began
 	end := due.Add(length)
 	for due.Before(end) && ctx.Err() == nil {
 		if wait := time.Until(due); wait > 0 {
@@ -77,6 +82,7 @@ func (g *gun) fire(ctx context.Context, rate float64, length time.Duration) (off
 			due = due.Add(time.Duration(rng.ExpFloat64() / rate * float64(time.Second)))
 		}
 	}
+	g.offering = time.Since(began)
 	close(queue)
 	all.Wait()
 	return offered
@@ -155,9 +161,10 @@ func (b *barrel) shoot(s shot) {
 		s.of.example.CompareAndSwap(nil, err.Error())
 	case status/100 == 2:
 		s.of.good.Add(1)
-		s.of.slowest.add(took)
+		s.of.latencies.add(took)
 	case status == 503 || status == 429:
 		s.of.shed.Add(1)
+		s.of.lastShed.Store(time.Now().UnixNano())
 		s.of.refusals.add(took)
 		if !explained {
 			s.of.unexplained.Add(1)

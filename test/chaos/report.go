@@ -144,6 +144,16 @@ func (t *times) quantile(q float64) time.Duration {
 	return quantile(t.all, q)
 }
 
+// join adds those of another.
+func (t *times) join(o *times) {
+	o.mu.Lock()
+	more := slices.Clone(o.all)
+	o.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all = append(t.all, more...)
+}
+
 func (t *times) reset() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -26,7 +26,7 @@ type Guard struct {
 
 // NewGuard returns a guard.
 func NewGuard(c GuardConfig) *Guard {
-	g := &Guard{}
+	g := &Guard{cpu: newProcessor()}
 	g.Configure(c)
 	return g
 }
@@ -56,18 +56,19 @@ const (
 type Pass struct {
 	guard *Guard
 	slot  Slot
+	level Level
 }
 
 // Enter admits a request, or says why not. Whoever is in must Leave.
 func (g *Guard) Enter(level Level) (p Pass, refused string) {
 	c := g.config.Load()
-	n := g.inFlight.Add(1)
+	n := g.enter(level)
 	switch {
 	case c.MaxInFlight > 0 && n > int64(c.Shares.of(level, c.MaxInFlight)):
 		refused = ByCap
 	case c.Memory > 0 && level != Critical && g.memory.now() > int64(c.MemoryFull.of(level, int(c.Memory))):
 		refused = ByMemory
-	case c.Wait > 0 && !g.cpu.enter(level, c.Wait, n):
+	case c.Wait > 0 && !g.cpu.enter(level, c, n):
 		refused = ByCPU
 	default:
 		if l := g.limiter.Load(); l != nil {
@@ -78,11 +79,25 @@ func (g *Guard) Enter(level Level) (p Pass, refused string) {
 			}
 			p.slot = slot
 		}
-		p.guard = g
+		p.guard, p.level = g, level
 		return p, ""
 	}
-	g.inFlight.Add(-1)
+	g.leave(level)
 	return Pass{}, refused
+}
+
+func (g *Guard) enter(level Level) int64 {
+	if level == Critical {
+		g.cpu.critical.Add(1)
+	}
+	return g.inFlight.Add(1)
+}
+
+func (g *Guard) leave(level Level) {
+	if level == Critical {
+		g.cpu.critical.Add(-1)
+	}
+	g.inFlight.Add(-1)
 }
 
 // Answered tells that the request's answer has begun; its latency counts if timed.
@@ -95,7 +110,7 @@ func (p *Pass) Leave() {
 		return
 	}
 	p.slot.Release(false)
-	p.guard.inFlight.Add(-1)
+	p.guard.leave(p.level)
 	p.guard.cpu.done.Add(1)
 	p.guard = nil
 }

@@ -1,8 +1,6 @@
 package overload
 
 import (
-		
-	"math/rand/v2"
 	"runtime"
 	"runtime/metrics"
 	"sync"
@@ -11,83 +9,86 @@ import (
 )
 
 // A node whose processors are the narrow part has no limit that anybody could
-// have written down: what a request costs is known when it is over. But its
-// goroutines then wait for a processor, and the runtime tells how long. While
-// nine of ten wait no longer than they may, everybody is let in. Once more than
-// that wait, for two intervals in a row, as much is let in as was done in the
-// last one, and more or less of it in the next, as the wait is shorter or longer
-// than it may be: a standing queue makes nothing faster and everything late
-// (CoDel, RFC 8289; overload control at WeChat, SoCC 2018).
+// have written down. But its goroutines then wait for a processor, and the
+// runtime tells how long. While nine of ten wait no longer than they may,
+// everybody is let in. When they wait longer for a tenth of a second, what is
+// under way may not grow, and shrinks until they do not: a standing queue makes
+// nothing faster and everything late (CoDel, RFC 8289). What is under way keeps
+// the processors busy meanwhile, so that nothing is lost by shrinking.
 
 const (
-	// Every interval the wait is read and the next one's share is set.
-	interval = 100 * time.Millisecond
-	// A wait must last this many intervals before anybody is turned away for it.
-	patience = 2
+	// Every interval the wait is read and the limit is set.
+	interval = 25 * time.Millisecond
+	// A wait must last this many intervals before anybody is turned away for it,
+	patience = 4
+	// or one if as many requests a processor are under way.
+	crowd = 256
 	// What the runtime samples in an interval is too little to judge by below this.
-	fewest = 20
-	// So many requests a processor may always be under way: whoever is alone is not the overload.
+	fewest = 10
+	// So many requests a processor may always be under way: enough to keep it
+	// busy, and whoever is alone is not the overload.
 	always = 16
+	// Critical requests may be this many times as many: some of them queue
+	// elsewhere, for a slot to hash a password in.
+	critical = 8
 	// It holds until nobody has been turned away for so many intervals.
-	calm = 10
+	calm = 40
 	// After so long without a request nothing is known any more.
 	forgotten = calm * interval
 )
 
-// processor turns requests away when goroutines wait for a processor.
+// processor bounds what is under way while goroutines wait for a processor.
 type processor struct {
-	next    atomic.Int64 // when to look again, Unix nanoseconds
-	admit   [levels]atomic.Uint32
-	offered [levels]atomic.Int64
-	done    atomic.Int64
-	wait    atomic.Int64 // nanoseconds that nine of ten waited at most
-	holds   atomic.Bool  // somebody is turned away
+	next     atomic.Int64 // when to look again, Unix nanoseconds
+	limit    atomic.Int64 // of requests under way; 0 = none
+	critical atomic.Int64 // critical requests under way
+	refused  atomic.Int64 // since the last look
+	done     atomic.Int64 // since the last look
+	wait     atomic.Int64 // nanoseconds that nine of ten waited at most
 
-	mu     sync.Mutex // held by whoever looks
-	last   int64      // when it looked last
-	late   int        // intervals in a row
-	free   int        // intervals in a row in which everybody was let in
-	before time.Duration
-	budget float64 // requests a second that are let in while it holds
-	waits  waits
-	read   func() (wait time.Duration, samples uint64) // for tests; nil = the runtime
+	mu   sync.Mutex // held by whoever looks
+	last int64      // when it looked last
+	late int        // intervals in a row
+	free int        // intervals in a row in which nobody was turned away
+	best float64    // requests a second that were done lately while it held
+	read func() (wait time.Duration, samples uint64)
 }
 
-const everyone = 1 << 16
+func newProcessor() processor { return processor{read: (&waits{}).read} }
 
-// enter reports whether a request of a level is let in; underWay counts it.
-func (p *processor) enter(level Level, target time.Duration, underWay int64) bool {
+// enter reports whether a request of a level is let in. underWay counts it, and
+// so does p.critical if it is critical.
+func (p *processor) enter(level Level, c *GuardConfig, underWay int64) bool {
 	t := time.Now().UnixNano()
 	if next := p.next.Load(); t >= next && p.next.CompareAndSwap(next, t+int64(interval)) {
-		p.look(t, target)
+		p.look(t, c.Wait, underWay)
 	}
-	p.offered[level].Add(1)
-	if !p.holds.Load() {
+	limit := p.limit.Load()
+	if limit == 0 {
 		return true
 	}
-	share := p.admit[level].Load()
-	return share >= everyone || underWay <= always*int64(runtime.GOMAXPROCS(0)) || rand.Uint32N(everyone) < share // #nosec -- a choice of no secret
+	important := p.critical.Load()
+	ok := important <= critical*limit
+	if level != Critical {
+		ok = underWay-important <= int64(c.Shares.of(level, int(limit)))
+	}
+	if !ok {
+		p.refused.Add(1)
+	}
+	return ok
 }
 
-// look reads the wait and says who is let in during the next interval.
-func (p *processor) look(t int64, target time.Duration) {
+// look reads the wait and sets the limit of the next interval.
+func (p *processor) look(t int64, target time.Duration, underWay int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	read := p.read
-	if read == nil {
-		read = p.waits.read
-	}
-	wait, samples := read()
+	wait, samples := p.read()
 	took := time.Duration(t - p.last)
-	p.last = t
-	var offered [levels]float64
-	for l := range levels {
-		offered[l] = float64(p.offered[l].Swap(0)) / took.Seconds()
-	}
 	done := float64(p.done.Swap(0)) / took.Seconds()
+	refused := p.refused.Swap(0)
+	p.last = t
 	p.wait.Store(int64(wait))
 	if took > forgotten { // also the first look, whose samples are those of the start
-		p.late = 0
 		p.release()
 		return
 	}
@@ -97,51 +98,32 @@ func (p *processor) look(t int64, target time.Duration) {
 	} else {
 		p.late = 0
 	}
-	if !p.holds.Load() {
-		if p.late < patience {
+	limit, processors := p.limit.Load(), int64(runtime.GOMAXPROCS(0))
+	if limit == 0 {
+		if p.late < patience && (!late || underWay < crowd*processors) {
 			return
 		}
-		p.free, p.before, p.budget = 0, 0, done
+		limit, p.free, p.best = underWay, 0, done
 	}
-	p.steer(wait, target, late, done)
-	if p.share(offered); p.free >= calm {
-		p.release()
-	}
-}
-
-// steer sets the budget of the next interval.
-func (p *processor) steer(wait, target time.Duration, late bool, done float64) {
-	over := float64(wait) / float64(target)
-	switch {
-	case !late:
-		p.budget *= 1 + 0.1*max(0, 1-over)
-	case wait < p.before: // the queue gets shorter by itself
-	default:
-		p.budget = max(p.budget*max(0.75, 1-0.1*(over-1)), done/2)
-	}
-	p.before = wait
-}
-
-// share gives the budget to the levels, the most important first.
-func (p *processor) share(offered [levels]float64) {
-	left, all := p.budget, true
-	for i := range levels {
-		l := levels - 1 - i
-		share := 1.0
-		if offered[l] > left {
-			share, all = left/offered[l], false
-		}
-		left -= min(left, offered[l])
-		p.admit[l].Store(uint32(share * everyone))
-	}
-	if p.free++; !all {
+	if p.free++; refused > 0 || late {
 		p.free = 0
 	}
-	p.holds.Store(true)
+	if p.free >= calm {
+		p.release()
+		return
+	}
+	p.best = max(done, 0.98*p.best)
+	switch {
+	case !late, done < p.best/2: // also when turning more away makes no more room
+		limit += 1 + limit/50
+	default:
+		limit = min(limit, underWay) * 4 / 5
+	}
+	p.limit.Store(max(limit, always*processors))
 }
 
 func (p *processor) release() {
-	p.holds.Store(false)
+	p.limit.Store(0)
 	p.late = 0
 }
 

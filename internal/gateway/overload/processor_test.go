@@ -14,7 +14,7 @@ import (
 // in costs its level's work in four pieces, with a wait before each.
 type machine struct {
 	p      processor
-	target time.Duration
+	config GuardConfig
 	refuse time.Duration
 	work   [levels]time.Duration
 	rng    *rand.Rand
@@ -66,8 +66,9 @@ func (m *machine) step() {
 	m.recent = append(m.recent, time.Since(w.here))
 	if w.left == 4 {
 		time.Sleep(m.refuse)
-		if m.under++; !m.p.enter(w.level, m.target, m.under) {
-			m.under--
+		m.count(w.level, 1)
+		if !m.p.enter(w.level, &m.config, m.under) {
+			m.count(w.level, -1)
 			m.turned[w.level]++
 			m.lastShed = time.Now()
 			return
@@ -76,7 +77,7 @@ func (m *machine) step() {
 		time.Sleep((m.work[w.level] - m.refuse) / 4)
 	}
 	if w.left == 0 {
-		m.under--
+		m.count(w.level, -1)
 		m.p.done.Add(1)
 		m.good[w.level]++
 		m.slowest[w.level] = append(m.slowest[w.level], time.Since(w.came))
@@ -85,8 +86,15 @@ func (m *machine) step() {
 	m.queue = append(m.queue, piece{w.level, w.left - 1, w.came, time.Now()})
 }
 
+func (m *machine) count(l Level, n int64) {
+	m.under += n
+	if l == Critical {
+		m.p.critical.Add(n)
+	}
+}
+
 func newMachine() *machine {
-	m := &machine{target: 20 * time.Millisecond, refuse: 10 * time.Microsecond, rng: rand.New(rand.NewPCG(1, 2)),
+	m := &machine{config: GuardConfig{Wait: 20 * time.Millisecond, Shares: shares}, refuse: 10 * time.Microsecond, rng: rand.New(rand.NewPCG(1, 2)),
 		work: [levels]time.Duration{100 * time.Microsecond, 200 * time.Microsecond, 200 * time.Microsecond, 300 * time.Microsecond}}
 	m.p.read = func() (time.Duration, uint64) {
 		slices.Sort(m.recent)
@@ -131,14 +139,14 @@ func TestAProcessorThatIsAskedForTooMuch(t *testing.T) {
 			t.Fatalf("turned away without need: %v", m.turned)
 		}
 		before := m.used().Seconds() / 5
-		for round := range 3 {
+		for round := range 2 {
 			flood := normal
 			for l := range levels {
 				flood[l] *= 5
 			}
 			m.forget()
-			m.run(20*time.Second, flood)
-			used := m.used().Seconds() / 20
+			m.run(10*time.Second, flood)
+			used := m.used().Seconds() / 10
 			t.Logf("normal %.2f of the processor, at five times that %.2f; let in %v, turned away %v; p99 %s, %s", before, used, m.good, m.turned, m.p99(Interactive), m.p99(Critical))
 			if used < 0.8*0.85 { // turning away 19,000 - 4,000 a second takes 15 %
 				t.Errorf("round %d: %.2f of the processor went into answers", round, used)
@@ -182,23 +190,25 @@ func TestAProcessorThatStallsForAMoment(t *testing.T) {
 func TestFewRequestsAreAlwaysLetIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &processor{read: func() (time.Duration, uint64) { return time.Second, 1000 }}
+		c := &GuardConfig{Wait: time.Millisecond, Shares: Shares{Telemetry: 0.5, Background: 0.5, Interactive: 1}}
 		most := int64(always * runtime.GOMAXPROCS(0))
-		for range 100 {
+		for range 3 * calm {
 			time.Sleep(interval)
 			for range 100 {
-				if !p.enter(Telemetry, time.Millisecond, most) {
+				if !p.enter(Interactive, c, most) || !p.enter(Telemetry, c, most/2) {
 					t.Fatal("turned away")
 				}
 			}
 		}
-		turned := 0
-		for range 100 {
-			if !p.enter(Telemetry, time.Millisecond, most+1) {
-				turned++
-			}
+		if p.enter(Interactive, c, most+1) || p.enter(Telemetry, c, most/2+1) {
+			t.Error("more were let in")
 		}
-		if turned < 50 {
-			t.Errorf("%d of 100 turned away beyond that", turned)
+		p.critical.Store(critical * most)
+		if !p.enter(Critical, c, most*100) || !p.enter(Interactive, c, critical*most+most) {
+			t.Error("the critical do not count among the others")
+		}
+		if p.critical.Add(1); p.enter(Critical, c, most*100) {
+			t.Error("there is no end to critical requests")
 		}
 	})
 }
