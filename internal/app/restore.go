@@ -275,11 +275,18 @@ func (p *restore) undoInterrupted() error {
 
 // undo moves the old files back, over those of the backup, and removes the marker.
 func (p *restore) undo(aside string) error {
+	moved := false
 	for _, name := range live {
 		if _, err := os.Stat(filepath.Join(aside, name)); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
+		moved = true
 		if err := p.files.Rename(filepath.Join(aside, name), p.path(name)); err != nil {
+			return err
+		}
+	}
+	if moved {
+		if err := p.files.SyncDir(aside); err != nil {
 			return err
 		}
 	}
