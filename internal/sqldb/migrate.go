@@ -230,6 +230,12 @@ func (db *DB) applied(ctx context.Context, table string) ([]int64, error) {
 	return versions, db.translate(rows.Err())
 }
 
+// LockMigrations is the lock under which Migrate works, for schema changes that
+// are made in other ways. It is not to be held during Migrate.
+func (db *DB) LockMigrations(ctx context.Context) (unlock func() error, err error) {
+	return db.lockMigrations(ctx)
+}
+
 // lockMigrations lets one process at a time migrate. On PostgreSQL it is a lock
 // of the server on a connection of its own, so that a pool of one connection can
 // still migrate. Both locks end with the process that holds them.
