@@ -308,3 +308,24 @@ func TestAFailedStepOfARestore(t *testing.T) {
 		a.judge(k, dir, false)
 	}
 }
+
+// A file that says it is an unfinished backup is none, whatever it holds.
+func TestAnUnfinishedBackupIsRefused(t *testing.T) {
+	a := newAttic(t)
+	part := a.backup + sqldb.PartSuffix
+	if err := (sqldb.Files{}).Copy(a.backup, part); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := VerifyDatabase(t.Context(), a.options(a.from), a.backup); err != nil {
+		t.Errorf("a finished one: %v", err)
+	}
+	if _, err := VerifyDatabase(t.Context(), a.options(a.from), part); err == nil || ExitCode(err) != ExitCorrupt {
+		t.Errorf("verify: %v", err)
+	}
+	if _, err := RestoreDatabase(t.Context(), a.options(a.from), RestoreOptions{File: part, Reason: "a test"}); err == nil || ExitCode(err) != ExitCorrupt {
+		t.Errorf("restore: %v", err)
+	}
+	if got := a.noted(a.from, sqldb.DefaultFile); got != asBefore {
+		t.Errorf("the database has %q", got)
+	}
+}

@@ -25,6 +25,9 @@ func shedStage(g *overload.Guard, m *overloadMetrics, rt *Route) Stage {
 				return rt.overloaded(noRoom)
 			}
 			x.pass = pass
+			if rt.Policy.LongPoll {
+				x.pass.Waits()
+			}
 			x.uploads = x.body != nil && (r.ContentLength < 0 || r.ContentLength > longBody)
 			defer x.pass.Leave()
 			return next(x, w, r)

@@ -57,6 +57,7 @@ type Pass struct {
 	guard *Guard
 	slot  Slot
 	level Level
+	waits bool
 }
 
 // Enter admits a request, or says why not. Whoever is in must Leave.
@@ -100,6 +101,15 @@ func (g *Guard) leave(level Level) {
 	g.inFlight.Add(-1)
 }
 
+// Waits says that the request does nothing but wait, such as a long poll: it
+// takes no processor time from others.
+func (p *Pass) Waits() {
+	if p.guard != nil && p.level != Critical && !p.waits {
+		p.waits = true
+		p.guard.cpu.apart.Add(1)
+	}
+}
+
 // Answered tells that the request's answer has begun; its latency counts if timed.
 func (p *Pass) Answered(timed bool) { p.slot.Release(timed) }
 
@@ -112,6 +122,9 @@ func (p *Pass) Leave() {
 	p.slot.Release(false)
 	p.guard.leave(p.level)
 	p.guard.cpu.done.Add(1)
+	if p.waits {
+		p.guard.cpu.apart.Add(-1)
+	}
 	p.guard = nil
 }
 

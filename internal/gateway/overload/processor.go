@@ -42,15 +42,17 @@ type processor struct {
 	next     atomic.Int64 // when to look again, Unix nanoseconds
 	limit    atomic.Int64 // of requests under way; 0 = none
 	critical atomic.Int64 // critical requests under way
+	apart    atomic.Int64 // others under way that do nothing but wait
 	refused  atomic.Int64 // since the last look
 	done     atomic.Int64 // since the last look
 	wait     atomic.Int64 // nanoseconds that nine of ten waited at most
 
-	mu   sync.Mutex // held by whoever looks
-	last int64      // when it looked last
-	late int        // intervals in a row
-	free int        // intervals in a row in which nobody was turned away
-	best float64    // requests a second that were done lately while it held
+	mu   sync.Mutex    // held by whoever looks
+	last int64         // when it looked last
+	late int           // intervals in a row
+	free int           // intervals in a row in which nobody was turned away
+	best float64       // requests a second that were done lately while it held
+	was  time.Duration // the wait at the last look
 	read func() (wait time.Duration, samples uint64)
 }
 
@@ -70,7 +72,7 @@ func (p *processor) enter(level Level, c *GuardConfig, underWay int64) bool {
 	important := p.critical.Load()
 	ok := important <= critical*limit
 	if level != Critical {
-		ok = underWay-important <= int64(c.Shares.of(level, int(limit)))
+		ok = underWay-important-p.apart.Load() <= int64(c.Shares.of(level, int(limit)))
 	}
 	if !ok {
 		p.refused.Add(1)
@@ -103,7 +105,7 @@ func (p *processor) look(t int64, target time.Duration, underWay int64) {
 		if p.late < patience && (!late || underWay < crowd*processors) {
 			return
 		}
-		limit, p.free, p.best = underWay, 0, done
+		limit, p.free, p.best, p.was = underWay, 0, done, 0
 	}
 	if p.free++; refused > 0 || late {
 		p.free = 0
@@ -115,10 +117,12 @@ func (p *processor) look(t int64, target time.Duration, underWay int64) {
 	p.best = max(done, 0.98*p.best)
 	switch {
 	case !late, done < p.best/2: // also when turning more away makes no more room
-		limit += 1 + limit/50
+		limit += 1 + limit/25
+	case wait < p.was: // the queue gets shorter by itself
 	default:
 		limit = min(limit, underWay) * 4 / 5
 	}
+	p.was = wait
 	p.limit.Store(max(limit, always*processors))
 }
 
