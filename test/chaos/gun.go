@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ type ammunition struct {
 	done   func(who *caller, status int, body []byte) // may be nil
 
 	good, shed, failed atomic.Int64
+	late               atomic.Int64 // without an answer in time, of the node or of the service behind it
 	unexplained        atomic.Int64 // refused without a problem that says when to come again
 	lastShed           atomic.Int64 // Unix nanoseconds
 	latencies          times        // of good answers
@@ -46,6 +48,7 @@ func (a *ammunition) reset() {
 	a.good.Store(0)
 	a.shed.Store(0)
 	a.failed.Store(0)
+	a.late.Store(0)
 	a.unexplained.Store(0)
 	a.lastShed.Store(0)
 	a.latencies.reset()
@@ -155,6 +158,9 @@ func (b *barrel) shoot(s shot) {
 	status, explained, err := b.exchange(request, s.due.Add(shotPatience))
 	took := time.Since(s.due)
 	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		b.close()
+		s.of.late.Add(1)
 	case err != nil:
 		b.close()
 		s.of.failed.Add(1)
@@ -169,6 +175,8 @@ func (b *barrel) shoot(s shot) {
 		if !explained {
 			s.of.unexplained.Add(1)
 		}
+	case status == 502 || status == 504:
+		s.of.late.Add(1)
 	default:
 		s.of.failed.Add(1)
 		s.of.example.CompareAndSwap(nil, fmt.Sprintf("%d %.300s", status, b.body.String()))

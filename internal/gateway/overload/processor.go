@@ -114,11 +114,11 @@ func (p *processor) look(t int64, target time.Duration, underWay int64) {
 		p.release()
 		return
 	}
-	p.best = max(done, 0.98*p.best)
+	p.best = max(done, 0.995*p.best)
 	switch {
-	case !late, done < p.best/2: // also when turning more away makes no more room
+	case !late:
 		limit += 1 + limit/25
-	case wait < p.was: // the queue gets shorter by itself
+	case wait < p.was, done < p.best/2: // the queue gets shorter by itself, or turning more away makes no more room
 	default:
 		limit = min(limit, underWay) * 4 / 5
 	}
