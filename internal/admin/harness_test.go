@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -46,7 +45,7 @@ type world struct {
 	queue   *queue.Queue
 	clock   *clock.Fake
 	health  *observe.Health
-	logs    *syncBuffer
+	logs    *testkit.Buffer
 	options admin.Options
 	server  *httptest.Server
 	tokens  map[module.Role]string
@@ -55,24 +54,12 @@ type world struct {
 	validate func(context.Context, []byte) error
 }
 
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-func (s *syncBuffer) String() string { s.mu.Lock(); defer s.mu.Unlock(); return s.b.String() }
-
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // newWorld opens the listener; change may alter its options.
 func newWorld(t *testing.T, open func(t *testing.T, m ...sqldb.Migrations) *sqldb.DB, change ...func(*admin.Options)) *world {
 	t.Helper()
-	w := &world{t: t, clock: clock.NewFake(start), health: observe.NewHealth(), logs: &syncBuffer{}, tokens: map[module.Role]string{}}
+	w := &world{t: t, clock: clock.NewFake(start), health: observe.NewHealth(), logs: &testkit.Buffer{}, tokens: map[module.Role]string{}}
 	w.db = open(t, secret.Migrations, audit.Migrations, admin.Migrations)
 	log := slog.New(slog.NewJSONHandler(w.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.audit = audit.New(w.db, w.clock)

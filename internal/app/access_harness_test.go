@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/rand"
@@ -15,7 +14,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +23,7 @@ import (
 	"landline/internal/id"
 	"landline/internal/identity"
 	"landline/internal/module"
+	"landline/internal/testkit"
 )
 
 // accessConfig is a server with all that is built in turned on.
@@ -43,31 +42,14 @@ const purposeAccess = "identity.access-token"
 type theHouse struct {
 	t         *testing.T
 	app       *App
-	logs      *lockedBuffer
+	logs      *testkit.Buffer
 	operators map[module.Role]string
 	calls     int
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func newHouse(t *testing.T, extra ...module.Capability) *theHouse {
 	t.Helper()
-	h := &theHouse{t: t, logs: &lockedBuffer{}, operators: map[module.Role]string{}}
+	h := &theHouse{t: t, logs: &testkit.Buffer{}, operators: map[module.Role]string{}}
 	a, err := New(t.Context(), Options{
 		ConfigData: []byte(accessConfig), Env: config.Env{Lookup: func(string) (string, bool) { return "", false }}, Extra: extra,
 		Public: "127.0.0.1:0", Admin: "127.0.0.1:0", Data: t.TempDir(), Stdout: io.Discard, Stderr: h.logs, Version: "development",

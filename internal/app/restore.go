@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -41,6 +40,8 @@ type RestoreOptions struct {
 	Window    time.Duration // how long refresh tokens that are newer than the backup are believed; 0 = not at all
 	Unchecked bool          // open the window also when what ended after the backup cannot be read
 	Reason    string        // for the audit log
+
+	files sqldb.Files // tests cut the power at its steps
 }
 
 // RestoredDatabase says what a restore did.
@@ -70,7 +71,10 @@ func RestoreDatabase(ctx context.Context, o Options, r RestoreOptions) (out Rest
 		return out, err
 	}
 	defer func() { err = errors.Join(err, lock.Close()) }()
-	p := &restore{o: r, settings: s, capabilities: all, log: log, dir: s.DataDir}
+	p := &restore{o: r, settings: s, capabilities: all, log: log, dir: s.DataDir, files: r.files}
+	if err := p.undoInterrupted(); err != nil {
+		return out, withExit(ExitUnavailable, fmt.Errorf("put back what an interrupted restore had moved: %w", err))
+	}
 	if err := p.prepare(ctx); err != nil {
 		return out, errors.Join(err, p.clean())
 	}
@@ -87,6 +91,7 @@ type restore struct {
 	capabilities []module.Capability
 	log          *slog.Logger
 	dir          string
+	files        sqldb.Files
 }
 
 func (p *restore) path(name string) string { return filepath.Join(p.dir, name) }
@@ -102,7 +107,7 @@ func (p *restore) prepare(ctx context.Context) error {
 	if err = errors.Join(err, backup.Close()); err != nil {
 		return fmt.Errorf("%s: %w", p.o.File, err)
 	}
-	if err := errors.Join(p.clean(), copyPrivate(p.o.File, p.path(incoming))); err != nil {
+	if err := errors.Join(p.clean(), p.files.Copy(p.o.File, p.path(incoming))); err != nil {
 		return err
 	}
 	k := &kernel{log: p.log, registry: observe.NewRegistry()}
@@ -188,71 +193,121 @@ func (p *restore) replaced(ctx context.Context) (*sqldb.DB, error) {
 	return db, nil
 }
 
+// live are the files of the database in use; the log belongs to the file.
+var live = []string{sqldb.DefaultFile, sqldb.DefaultFile + "-wal", sqldb.DefaultFile + "-shm"}
+
+// asideFormat names directories below replacedDir, by time.
+const asideFormat = "20060102T150405.000000Z"
+
 // swap keeps the old files aside and puts the backup in place. While the marker
 // is there nothing starts: between the steps the directory has no database, or
-// one with the log of another.
+// one with the log of another. The marker names the directory of the old files,
+// so that a restore that is repeated puts them back first. A step that fails is
+// undone at once.
 func (p *restore) swap() (replaced string, err error) {
-	if err := writePrivate(strings.NewReader("a restore is under way\n"), p.path(restoring)); err != nil {
+	name := time.Now().UTC().Format(asideFormat)
+	aside := filepath.Join(p.path(replacedDir), name)
+	if err := p.files.Write(strings.NewReader(name+"\n"), p.path(restoring)); err != nil {
+		return "", errors.Join(err, p.files.Remove(p.path(restoring)))
+	}
+	moved, err := p.moveAside(aside)
+	if err == nil {
+		err = p.files.Rename(p.path(incoming), p.path(sqldb.DefaultFile))
+	}
+	if err == nil {
+		err = p.files.SyncDir(p.dir)
+	}
+	if err != nil {
+		return "", errors.Join(err, p.undo(aside))
+	}
+	// From here on the backup is in place; the marker alone may come back.
+	if err := p.unmark(); err != nil {
 		return "", err
 	}
-	for _, name := range []string{sqldb.DefaultFile, sqldb.DefaultFile + "-wal", sqldb.DefaultFile + "-shm"} {
+	if moved {
+		replaced = aside
+	}
+	return replaced, nil
+}
+
+// moveAside moves what there is of a database; it is durable on return.
+func (p *restore) moveAside(aside string) (moved bool, err error) {
+	for _, name := range live {
 		if _, err := os.Stat(p.path(name)); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if replaced == "" {
-			replaced = filepath.Join(p.path(replacedDir), time.Now().UTC().Format("20060102T150405.000000Z"))
-			if err := os.MkdirAll(replaced, 0o700); err != nil {
-				return "", err
+		if !moved {
+			moved = true
+			if err := p.files.MakeDirs(aside); err != nil {
+				return true, err
 			}
 		}
-		if err := os.Rename(p.path(name), filepath.Join(replaced, name)); err != nil {
-			return replaced, err
+		if err := p.files.Rename(p.path(name), filepath.Join(aside, name)); err != nil {
+			return true, err
 		}
 	}
-	if replaced != "" {
-		if err := errors.Join(syncDir(replaced), syncDir(filepath.Dir(replaced))); err != nil {
-			return replaced, err
+	if !moved {
+		return false, nil
+	}
+	if err := p.files.SyncDir(aside); err != nil {
+		return true, err
+	}
+	return true, p.files.SyncDir(p.dir)
+}
+
+// undoInterrupted puts back what a restore that was cut off had moved, so that a
+// repeated one finds the database that is to be replaced: it alone knows what
+// ended after the backup.
+func (p *restore) undoInterrupted() error {
+	text, err := os.ReadFile(p.path(restoring))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	name := strings.TrimSpace(string(text))
+	if _, err := time.Parse(asideFormat, name); err != nil {
+		return nil // it was cut off before it moved anything, or is an earlier version's, which moved and did not say where
+	}
+	return p.undo(filepath.Join(p.path(replacedDir), name))
+}
+
+// undo moves the old files back, over those of the backup, and removes the marker.
+func (p *restore) undo(aside string) error {
+	moved := false
+	for _, name := range live {
+		if _, err := os.Stat(filepath.Join(aside, name)); errors.Is(err, fs.ErrNotExist) { // #nosec G703 -- a name of ours, in a directory that is named by a time
+			continue
+		}
+		moved = true
+		if err := p.files.Rename(filepath.Join(aside, name), p.path(name)); err != nil {
+			return err
 		}
 	}
-	return replaced, errors.Join(
-		os.Rename(p.path(incoming), p.path(sqldb.DefaultFile)), syncDir(p.dir),
-		os.Remove(p.path(restoring)), syncDir(p.dir))
+	if moved {
+		if err := p.files.SyncDir(aside); err != nil {
+			return err
+		}
+	}
+	if err := p.files.SyncDir(p.dir); err != nil {
+		return err
+	}
+	return p.unmark()
+}
+
+func (p *restore) unmark() error {
+	if err := p.files.Remove(p.path(restoring)); err != nil {
+		return err
+	}
+	return p.files.SyncDir(p.dir)
 }
 
 // clean removes what a restore that did not come about has left.
 func (p *restore) clean() error {
 	var errs []error
 	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(p.path(incoming + suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+		errs = append(errs, p.files.Remove(p.path(incoming+suffix)))
 	}
 	return errors.Join(errs...)
-}
-
-// copyPrivate copies a file so that its owner alone reads it, durably.
-func copyPrivate(from, to string) error {
-	in, err := os.Open(from) // #nosec G304 -- the operator names the file
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	return writePrivate(in, to)
-}
-
-func writePrivate(in io.Reader, to string) error {
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) // #nosec G304 -- below the configured data directory
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Sync(), out.Close(), syncDir(filepath.Dir(to)))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir) // #nosec G304 -- below the configured data directory
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"landline/internal/audit"
 	"landline/internal/clock"
@@ -81,6 +82,8 @@ func verify(ctx context.Context, db *sqldb.DB) (v Verified, err error) {
 func openBackup(ctx context.Context, file string, log *slog.Logger) (*sqldb.DB, error) {
 	info, err := os.Stat(file)
 	switch {
+	case strings.HasSuffix(file, sqldb.PartSuffix):
+		return nil, withExit(ExitCorrupt, fmt.Errorf("%s is a backup that was not finished; a finished one has no %s in its name", file, sqldb.PartSuffix))
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, Usage(fmt.Errorf("there is no file %s", file))
 	case err != nil:

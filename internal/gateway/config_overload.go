@@ -15,6 +15,7 @@ type OverloadConfig struct {
 	Interactive float64            `yaml:"interactive" min:"0" max:"1" doc:"Part that all but critical features together may fill."`
 	Memory      MemoryConfig       `yaml:"memory" doc:"Memory guard."`
 	Adaptive    *ConcurrencyConfig `yaml:"adaptive" doc:"Limit for the whole node that follows latency. Default: off; {} takes the defaults below."`
+	CPUWait     config.Duration    `yaml:"cpu_wait" max:"10s" doc:"How long work that could go on may wait for a processor, in nine cases of ten. When it waits longer for a tenth of a second, the node is asked for more than its processors can do, and the least important requests are turned away until it does not. 16 requests a processor are always let in. 0 = any time." example:"100ms"`
 	RetryAfter  config.Duration    `yaml:"retry_after" min:"1s" max:"10m" doc:"What those who are turned away are told to wait, at least; at random up to twice as long, so that they do not come back together."`
 }
 
@@ -29,7 +30,8 @@ type MemoryConfig struct {
 func defaultOverload() OverloadConfig {
 	return OverloadConfig{
 		MaxInFlight: 10_000, Telemetry: 0.5, Background: 0.7, Interactive: 0.9,
-		Memory: MemoryConfig{Telemetry: 0.7, Background: 0.8, Interactive: 0.9}, RetryAfter: config.Duration(2 * time.Second),
+		Memory:  MemoryConfig{Telemetry: 0.7, Background: 0.8, Interactive: 0.9},
+		CPUWait: config.Duration(50 * time.Millisecond), RetryAfter: config.Duration(2 * time.Second),
 	}
 }
 
@@ -56,7 +58,7 @@ func (c OverloadConfig) shares() overload.Shares {
 func (c OverloadConfig) guard() overload.GuardConfig {
 	g := overload.GuardConfig{
 		MaxInFlight: c.MaxInFlight, Shares: c.shares(), Adaptive: c.Adaptive.limits(c.shares()),
-		Memory: int64(c.Memory.Limit), MemoryFull: overload.Shares{Telemetry: c.Memory.Telemetry, Background: c.Memory.Background, Interactive: c.Memory.Interactive},
+		Wait: c.CPUWait.D(), Memory: int64(c.Memory.Limit), MemoryFull: overload.Shares{Telemetry: c.Memory.Telemetry, Background: c.Memory.Background, Interactive: c.Memory.Interactive},
 	}
 	if g.Memory == 0 {
 		g.Memory = overload.ProcessLimit()

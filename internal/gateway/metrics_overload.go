@@ -23,6 +23,8 @@ func newOverloadMetrics(reg *prometheus.Registry, g *Gateway) *overloadMetrics {
 		func() float64 { return float64(g.guard.State().InFlight) })
 	observe.GaugeFunc(reg, area+"admitted_limit_count", "Adaptive limit of requests under way on this node; 0 without one.",
 		func() float64 { return float64(g.guard.State().Limit) })
+	observe.GaugeFunc(reg, area+"cpu_wait_seconds", "How long work that could go on waited for a processor at most in nine cases of ten of the last tenth of a second with requests; 0 if it is not watched.",
+		func() float64 { return g.guard.State().Wait.Seconds() })
 	watched := observe.Metric{Name: area + "target_share_ratio", Type: "gauge",
 		Help:   "Part of its weight that a target gets: 0 unhealthy or ejected, 1 healthy, between while it starts slowly.",
 		Labels: []string{"upstream", "target"}}
@@ -32,7 +34,7 @@ func newOverloadMetrics(reg *prometheus.Registry, g *Gateway) *overloadMetrics {
 	observe.Collect(reg, limits, &tableCollector{g, prometheus.NewDesc(limits.Name, limits.Help, limits.Labels, nil), upstreamLimits})
 	return &overloadMetrics{
 		shed: observe.Counter(reg, area+"shed_total",
-			"Requests turned away because the node was overloaded, by reason: in_flight, memory, latency.", "feature", "priority", "reason"),
+			"Requests turned away because the node was overloaded, by reason: in_flight, memory, latency, cpu.", "feature", "priority", "reason"),
 		retries: observe.Counter(reg, area+"retries_total",
 			"Failed tries by what became of them: retried; or not, because it was unsafe, the budget was used up (budget), or no target took it (target).",
 			"feature", "upstream", "outcome"),

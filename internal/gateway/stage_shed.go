@@ -6,18 +6,28 @@ import (
 	"landline/internal/gateway/overload"
 )
 
+// noRoom is what requests that are turned away are told.
+const noRoom = "this node has as much to do as it can"
+
 // shedStage turns requests away, the least important first, when the node has
 // as much under way as it can do.
 func shedStage(g *overload.Guard, m *overloadMetrics, rt *Route) Stage {
 	level := levelOf(rt.Priority)
+	answer := newNoRoomAnswer(rt)
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 			pass, refused := g.Enter(level)
 			if refused != "" {
 				m.shed.WithLabelValues(rt.Feature, level.String(), refused).Inc()
-				return rt.overloaded("this node has as much to do as it can")
+				if answer != nil && answer.write(x, w, r) {
+					return nil
+				}
+				return rt.overloaded(noRoom)
 			}
 			x.pass = pass
+			if rt.Policy.LongPoll {
+				x.pass.Waits()
+			}
 			x.uploads = x.body != nil && (r.ContentLength < 0 || r.ContentLength > longBody)
 			defer x.pass.Leave()
 			return next(x, w, r)

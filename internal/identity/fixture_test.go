@@ -47,7 +47,7 @@ type fixture struct {
 	ring    *secret.Ring
 	audit   *audit.Log
 	bus     bus.Bus
-	logs    *logBuffer
+	logs    *testkit.Buffer
 	metrics *prometheus.Registry
 	service *Service
 	auth    *authenticator
@@ -103,24 +103,6 @@ func (p fakeProvider) verify(_ context.Context, _ *module.Principal, c Credentia
 	return out, nil
 }
 
-// logBuffer keeps everything that is logged, for the search for secrets.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // engines runs fn with a fresh node on each engine.
 func engines(t *testing.T, fn func(t *testing.T, f *fixture)) {
 	t.Parallel()
@@ -160,7 +142,7 @@ func (f *fixture) another() *fixture {
 // start builds the node; store replaces the real one when it is not nil.
 func (f *fixture) start(store func(Store) Store) *fixture {
 	f.t.Helper()
-	f.logs = &logBuffer{}
+	f.logs = &testkit.Buffer{}
 	log := slog.New(slog.NewJSONHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	if f.ring, err = secret.Open(f.t.Context(), f.db, secret.Options{Dir: f.dir, Clock: f.clock, Log: log}); err != nil {

@@ -35,18 +35,22 @@ import (
 	"landline/internal/testkit"
 )
 
-// The simulations of this package run in two forms: a share of a few seconds in
-// the ordinary suite, and the whole, which test/chaos/identity starts with these
-// variables and whose figures it prints.
+// The simulations of this package run in three forms: a share of a few seconds in
+// the ordinary suite, and the whole and about a sixteenth of it, which
+// test/chaos/identity starts with these variables and whose figures it
+// prints.
 const (
-	simWhole = "LANDLINE_SIMULATION"      // "whole": the counts of the published figures
+	simWhole = "LANDLINE_SIMULATION"      // "whole": the counts of the published figures; "brief": a sixteenth
 	simSeed  = "LANDLINE_SIMULATION_SEED" // first seed; "" = 1
 )
 
-// simCount is small in the ordinary suite and whole otherwise.
+// simCount is small in the ordinary suite.
 func simCount(small, whole int) int {
-	if os.Getenv(simWhole) == "whole" {
+	switch os.Getenv(simWhole) {
+	case "whole":
 		return whole
+	case "brief":
+		return max(small, whole/16)
 	}
 	return small
 }

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,7 +35,9 @@ func newMetrics(q *Queue, reg prometheus.Registerer) *metrics {
 		duration: observe.Histogram(reg, "landline_queue_work_duration_seconds", "Time one attempt took.", workBuckets, "kind"),
 		pickup:   observe.Histogram(reg, "landline_queue_pickup_seconds", "Time from when a job was due to its first attempt.", pickupBuckets, "lane"),
 	}
-	observe.Collect(reg, observe.Metric{Name: depthName, Type: "gauge", Help: depthHelp, Labels: depthLabels}, &depth{q: q})
+	observe.Counted(reg, observe.Metric{Name: "landline_queue_jobs", Labels: []string{"lane", "state"},
+		Help: "Jobs of the whole cluster by lane and state, counted at most every 15 s; finished jobs are not counted."}, depthEvery, q.depth,
+		func(err error) { q.log.Warn("the queue's depth could not be counted", "error", err) })
 	return m
 }
 
@@ -45,50 +46,12 @@ func (m *metrics) done(kind, outcome string, took time.Duration) {
 	m.duration.WithLabelValues(kind).Observe(took.Seconds())
 }
 
-const (
-	depthName = "landline_queue_jobs"
-	depthHelp = "Jobs of the whole cluster by lane and state, counted at most every 15 s; finished jobs are not counted."
-)
-
-var (
-	depthLabels = []string{"lane", "state"}
-	depthDesc   = prometheus.NewDesc(depthName, depthHelp, depthLabels, nil)
-)
-
 const depthEvery = 15 * time.Second
 
-// depth counts rows when metrics are collected, so that nothing is counted when
-// nobody looks, and not oftener than depthEvery.
-type depth struct {
-	q    *Queue
-	mu   sync.Mutex
-	at   time.Time
-	last []prometheus.Metric
-}
-
-func (d *depth) Describe(ch chan<- *prometheus.Desc) { ch <- depthDesc }
-
-func (d *depth) Collect(ch chan<- prometheus.Metric) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if time.Since(d.at) >= depthEvery {
-		d.at = time.Now()
-		if err := d.count(); err != nil {
-			d.last = nil // no figure rather than an old one
-			d.q.log.Warn("the queue's depth could not be counted", "error", err)
-		}
-	}
-	for _, m := range d.last {
-		ch <- m
-	}
-}
-
-func (d *depth) count() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	var found []prometheus.Metric
-	err := d.q.db.Read(ctx, func(ctx context.Context, db sqldb.Querier) error {
-		found = found[:0]
+// depth counts the jobs that are not finished.
+func (q *Queue) depth(ctx context.Context) (found []observe.Sample, err error) {
+	err = q.db.Read(ctx, func(ctx context.Context, db sqldb.Querier) error {
+		found = nil
 		rows, err := db.QueryContext(ctx, Queries.Get("JobsOpen"))
 		if err != nil {
 			return err
@@ -100,10 +63,9 @@ func (d *depth) count() error {
 			if err := rows.Scan(&lane, &state, &n); err != nil {
 				return err
 			}
-			found = append(found, prometheus.MustNewConstMetric(depthDesc, prometheus.GaugeValue, n, lane, string(stateOf(state))))
+			found = append(found, observe.Sample{Value: n, Labels: []string{lane, string(stateOf(state))}})
 		}
 		return rows.Err()
 	})
-	d.last = found
-	return err
+	return found, err
 }

@@ -208,7 +208,12 @@ func validated[T any](m *rivermigrate.Migrator[T], err error) func(context.Conte
 	}
 }
 
-func (q *Queue) migrateSQLite(ctx context.Context) error {
+func (q *Queue) migrateSQLite(ctx context.Context) (err error) {
+	unlock, err := q.db.LockMigrations(ctx) // another process may be at it
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	m, err := rivermigrate.New(riversqlite.New(q.db.Writer()), &rivermigrate.Config{Logger: q.log})
 	if err != nil {
 		return err

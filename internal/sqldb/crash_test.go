@@ -25,16 +25,16 @@ import (
 
 // The tests below run this binary again as a process of its own, which may be
 // killed or given a smaller disk.
-const roleEnv, dirEnv = "SQLDB_TEST_ROLE", "SQLDB_TEST_DIR"
+const roleEnv, dirEnv, urlEnv = "SQLDB_TEST_ROLE", "SQLDB_TEST_DIR", "SQLDB_TEST_URL"
 
 func TestMain(m *testing.M) {
-	roles := map[string]func(*sqldb.DB) error{"writer": writeUntilKilled, "small disk": writeOnSmallDisk}
+	roles := map[string]func(*sqldb.DB) error{"writer": writeUntilKilled, "small disk": writeOnSmallDisk, "migrator": migrateOnce}
 	role := roles[os.Getenv(roleEnv)]
 	if role == nil {
 		goleak.VerifyTestMain(m)
 	}
-	db, err := sqldb.Open(context.Background(), sqldb.Options{Dir: os.Getenv(dirEnv), Log: slog.New(slog.DiscardHandler)})
-	if err == nil {
+	db, err := sqldb.Open(context.Background(), sqldb.Options{Dir: os.Getenv(dirEnv), URL: os.Getenv(urlEnv), Log: slog.New(slog.DiscardHandler)})
+	if err == nil && os.Getenv(roleEnv) != "migrator" {
 		err = db.Migrate(context.Background(), things)
 	}
 	if err == nil {

@@ -33,6 +33,9 @@ func (db *DB) Checkpoint(ctx context.Context) error {
 	return db.translate(err)
 }
 
+// PartSuffix ends the name of a backup that is not finished.
+const PartSuffix = ".part"
+
 // Backup writes a complete, consistent copy of the SQLite database to path,
 // which must not exist, readable by its owner only. Writers are not held up
 // while it runs. The copy appears under its name only once it is durable.
@@ -43,12 +46,18 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("sqldb: %s exists: name another file or remove it", path)
 	}
-	part := path + ".part"
-	if err := errors.Join(removeIfThere(part), createPrivate(part)); err != nil {
+	part := path + PartSuffix
+	if err := db.files.Remove(part); err != nil {
+		return err
+	}
+	if err := db.files.before(MakeFile, part, ""); err != nil {
+		return err
+	}
+	if err := createPrivate(part); err != nil {
 		return err
 	}
 	if err := db.copyTo(ctx, part, path); err != nil {
-		return errors.Join(err, removeIfThere(part))
+		return errors.Join(err, db.files.Remove(part))
 	}
 	return nil
 }
@@ -60,13 +69,13 @@ func (db *DB) copyTo(ctx context.Context, part, path string) error {
 	if err = errors.Join(db.translate(err), pool.Close()); err != nil {
 		return fmt.Errorf("copy the database to %s: %w", part, err)
 	}
-	if err := syncPath(part); err != nil {
+	if err := db.files.Sync(part); err != nil {
 		return err
 	}
-	if err := os.Rename(part, path); err != nil {
+	if err := db.files.Rename(part, path); err != nil {
 		return err
 	}
-	return syncPath(filepath.Dir(path))
+	return db.files.SyncDir(filepath.Dir(path))
 }
 
 func syncPath(path string) error {
@@ -75,11 +84,4 @@ func syncPath(path string) error {
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
-}
-
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
 }

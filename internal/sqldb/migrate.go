@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -81,7 +82,7 @@ func Embedded(module string, files embed.FS) Migrations {
 // Migrate brings the schema of every module up to date, in the given order. It
 // refuses a database that is newer than the binary (NewerError) before it
 // changes anything. On SQLite it first copies a database that has content to
-// Dir/backups. Nodes that start together on PostgreSQL wait for one another.
+// Dir/backups. Processes that start together wait for one another.
 func (db *DB) Migrate(ctx context.Context, all ...Migrations) error {
 	unlock, err := db.lockMigrations(ctx)
 	if err != nil {
@@ -229,11 +230,18 @@ func (db *DB) applied(ctx context.Context, table string) ([]int64, error) {
 	return versions, db.translate(rows.Err())
 }
 
-// lockMigrations holds a lock of the PostgreSQL server on a connection of its
-// own, so that a pool of one connection can still migrate.
+// LockMigrations is the lock under which Migrate works, for schema changes that
+// are made in other ways. It is not to be held during Migrate.
+func (db *DB) LockMigrations(ctx context.Context) (unlock func() error, err error) {
+	return db.lockMigrations(ctx)
+}
+
+// lockMigrations lets one process at a time migrate. On PostgreSQL it is a lock
+// of the server on a connection of its own, so that a pool of one connection can
+// still migrate. Both locks end with the process that holds them.
 func (db *DB) lockMigrations(ctx context.Context) (unlock func() error, err error) {
 	if db.name == SQLite {
-		return func() error { return nil }, nil
+		return lockDir(ctx, db.dir)
 	}
 	pool := sql.OpenDB(db.connector)
 	pool.SetMaxOpenConns(1)
@@ -241,6 +249,33 @@ func (db *DB) lockMigrations(ctx context.Context) (unlock func() error, err erro
 		return nil, errors.Join(fmt.Errorf("wait for other nodes to migrate: %w", err), pool.Close())
 	}
 	return pool.Close, nil // the end of the connection is the end of the lock
+}
+
+// lockEvery is how often a lock that another process holds is asked for.
+const lockEvery = 20 * time.Millisecond
+
+// lockDir waits for the lock of a directory, flock(2), which needs no file.
+func lockDir(ctx context.Context, dir string) (unlock func() error, err error) {
+	d, err := os.Open(dir) // #nosec G304 -- the data directory
+	if err != nil {
+		return nil, err
+	}
+	tick := time.NewTicker(lockEvery)
+	defer tick.Stop()
+	for {
+		err := syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return d.Close, nil // the end of the descriptor is the end of the lock
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), d.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("wait for another process to migrate: %w", ctx.Err()), d.Close())
+		case <-tick.C:
+		}
+	}
 }
 
 func (db *DB) backups() string { return filepath.Join(db.dir, "backups") }

@@ -91,6 +91,7 @@ type DB struct {
 	faults    faults
 	counts    counts
 	metrics   *metrics
+	files     Files // of backups
 }
 
 // writes is how an engine runs Write and WriteAll.

@@ -2,7 +2,6 @@ package webhook
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,55 +34,36 @@ func newMetrics(h *Hub, reg prometheus.Registerer) *metrics {
 		delivered: observe.Histogram(reg, "landline_webhook_delivery_seconds", "Time from an event to its delivery, attempts that failed included.", delayBuckets, "endpoint"),
 		dead:      observe.Counter(reg, "landline_webhook_dead_total", "Deliveries that were given up; they can be replayed.", "endpoint"),
 	}
-	observe.Collect(reg, observe.Metric{Name: depthName, Type: "gauge", Help: depthHelp, Labels: depthLabels}, &depth{h: h})
+	observe.Counted(reg, observe.Metric{Name: "landline_webhook_deliveries", Labels: []string{"endpoint", "state"},
+		Help: "Deliveries of the whole cluster by endpoint and state (pending, sending, dead), counted at most every 15 s."}, depthEvery, h.depth,
+		func(err error) { h.log.Warn("the deliveries of webhooks could not be counted", "error", err) })
 	observe.Collect(reg, observe.Metric{Name: stateName, Type: "gauge", Help: stateHelp, Labels: stateLabels}, states{h})
 	return m
 }
 
 const (
-	depthName = "landline_webhook_deliveries"
-	depthHelp = "Deliveries of the whole cluster by endpoint and state (pending, sending, dead), counted at most every 15 s."
 	stateName = "landline_webhook_gate_state"
 	stateHelp = "Whether this node holds back deliveries because the endpoint is down or asked for a pause: 0 no, 1 yes."
 )
 
 var (
-	depthLabels = []string{"endpoint", "state"}
-	depthDesc   = prometheus.NewDesc(depthName, depthHelp, depthLabels, nil)
 	stateLabels = []string{"endpoint"}
 	stateDesc   = prometheus.NewDesc(stateName, stateHelp, stateLabels, nil)
 )
 
 const depthEvery = 15 * time.Second
 
-// depth counts rows when metrics are collected, and not oftener than depthEvery.
-type depth struct {
-	h    *Hub
-	mu   sync.Mutex
-	at   time.Time
-	last []prometheus.Metric
-}
-
-func (d *depth) Describe(ch chan<- *prometheus.Desc) { ch <- depthDesc }
-
-func (d *depth) Collect(ch chan<- prometheus.Metric) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if time.Since(d.at) >= depthEvery {
-		d.at, d.last = time.Now(), nil
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		counts, err := d.h.counts(ctx)
-		if err != nil { // no figure rather than an old one
-			d.h.log.Warn("the deliveries of webhooks could not be counted", "error", err)
-		}
-		for _, c := range counts {
-			d.last = append(d.last, prometheus.MustNewConstMetric(depthDesc, prometheus.GaugeValue, float64(c.n), c.endpoint, string(c.state)))
-		}
+// depth counts deliveries by endpoint and state.
+func (h *Hub) depth(ctx context.Context) ([]observe.Sample, error) {
+	counts, err := h.counts(ctx)
+	if err != nil {
+		return nil, err
 	}
-	for _, m := range d.last {
-		ch <- m
+	found := make([]observe.Sample, 0, len(counts))
+	for _, c := range counts {
+		found = append(found, observe.Sample{Value: float64(c.n), Labels: []string{c.endpoint, string(c.state)}})
 	}
+	return found, nil
 }
 
 // states tells of each endpoint's gate.

@@ -23,6 +23,7 @@ type settings struct {
 	kill     time.Duration
 	requests int
 	keep     bool
+	binaries string
 }
 
 // pick is the long or the short value.
@@ -70,16 +71,31 @@ func newShared(ctx context.Context, s settings) (h *shared, err error) {
 	if err := os.Chmod(h.dir, 0o711); err != nil { // #nosec G302 -- PostgreSQL runs as another user and must reach its own directory below
 		return nil, errors.Join(err, h.close())
 	}
-	h.landline, h.service, h.next = filepath.Join(h.dir, "landline"), filepath.Join(h.dir, "service"), filepath.Join(h.dir, "service-next")
-	err = errors.Join(
+	if err = h.build(ctx); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	return h, nil
+}
+
+// build makes the binaries, unless a run before has.
+func (h *shared) build(ctx context.Context) error {
+	dir := h.binaries
+	if dir == "" {
+		dir = h.dir
+	}
+	h.landline, h.service, h.next = filepath.Join(dir, "landline"), filepath.Join(dir, "service"), filepath.Join(dir, "service-next")
+	if _, err := os.Stat(filepath.Join(dir, "built")); err == nil && h.binaries != "" {
+		return nil
+	}
+	err := errors.Join(
 		process.Build(ctx, h.landline, "landline/cmd/landline"),
 		process.Build(ctx, h.service, "landline/test/chaos/service"),
 		process.Build(ctx, h.next, "landline/test/chaos/service", "chaos_next"),
 	)
-	if err != nil {
-		return nil, errors.Join(err, h.close())
+	if err != nil || h.binaries == "" {
+		return err
 	}
-	return h, nil
+	return os.WriteFile(filepath.Join(dir, "built"), nil, 0o600)
 }
 
 // root is the directory of go.mod.

@@ -38,6 +38,7 @@ var themes = []theme{
 	{"linear", "histories across crashes are linearizable", linear},
 	{"hostile", "upstreams that break every rule", hostile},
 	{"overload", "five times what can be done", overload},
+	{"cpu", "five times what the processor can do", cpu},
 	{"leak", "nothing grows with the number of requests", leak},
 }
 
@@ -47,6 +48,7 @@ func main() {
 	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "seed of the faults")
 	flag.DurationVar(&s.kill, "kill", 0, "how long the kill loops last together; 0 = 10m, short 25s")
 	flag.IntVar(&s.requests, "requests", 0, "requests of the leak theme; 0 = 1000000, short 50000")
+	flag.StringVar(&s.binaries, "binaries", "", "`directory` in which the servers are built once for several runs; empty = anew for each")
 	flag.BoolVar(&s.keep, "keep", false, "keep the working directory with the logs")
 	flag.Usage = usage
 	flag.Parse()

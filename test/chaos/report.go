@@ -57,18 +57,23 @@ func (r *report) ratio(name string, share, least float64) {
 	r.add(name, fmt.Sprintf("%.0f %%", 100*share), fmt.Sprintf(">= %.0f %%", 100*least), share >= least)
 }
 
-// within is a time that must stay below most. In the short form, and on a
-// machine with more work than processors, it is told and not judged: it would
-// say more of the machine.
-func (r *report) within(name string, d, most time.Duration) {
+// quietly is a figure that says more of the machine than of the server in the
+// short form, and on a machine with more work than processors: it is told then,
+// and not judged.
+func (r *report) quietly(name, value, want string, ok bool) {
 	switch load := loadAverage(); {
 	case r.short:
-		r.add(name, ms(d), "", true)
+		r.add(name, value, "", true)
 	case load > 2*float64(runtime.NumCPU()):
-		r.add(name, ms(d), fmt.Sprintf("< %s; not judged at a load of %.0f", ms(most), load), true)
+		r.add(name, value, fmt.Sprintf("%s; not judged at a load of %.0f", want, load), true)
 	default:
-		r.add(name, ms(d), "< "+ms(most), d < most)
+		r.add(name, value, want, ok)
 	}
+}
+
+// within is a time that must stay below most, quietly.
+func (r *report) within(name string, d, most time.Duration) {
+	r.quietly(name, ms(d), "< "+ms(most), d < most)
 }
 
 // loadAverage is that of the last minute, 0 where it cannot be told.
@@ -142,6 +147,22 @@ func (t *times) quantile(q float64) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return quantile(t.all, q)
+}
+
+// join adds those of another.
+func (t *times) join(o *times) {
+	o.mu.Lock()
+	more := slices.Clone(o.all)
+	o.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all = append(t.all, more...)
+}
+
+func (t *times) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all = nil
 }
 
 func (t *times) count() int {

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"landline/test/process"
 )
 
 // postgres is a private server. PostgreSQL refuses to run as root, so root hands
@@ -114,11 +116,15 @@ func (p *postgres) run(ctx context.Context, program string, args ...string) erro
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress()
 	if err != nil {
 		return 0, err
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
 }
 
 // launch starts the server on its port; it need not answer yet.

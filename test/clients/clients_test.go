@@ -11,8 +11,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,12 +18,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	_ "modernc.org/sqlite" // to hold the database locked
+
+	"landline/test/internal/running"
+	"landline/test/process"
 )
 
 // Nothing takes that long unless it is broken, however busy the machine is.
@@ -36,28 +36,13 @@ const (
 
 var binary string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "landline-clients-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binary = filepath.Join(dir, "landline")
-	build := exec.Command("go", "build", "-o", binary, "landline/cmd/landline")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := os.RemoveAll(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { running.Main(m, "clients", &binary) }
 
 // TestSignIn: people sign in with providers that others wrote.
-func TestSignIn(t *testing.T) { t.Parallel(); runFlows(t, "signin.mjs", "Signing in with providers", startLandline) }
+func TestSignIn(t *testing.T) {
+	t.Parallel()
+	runFlows(t, "signin.mjs", "Signing in with providers", startLandline)
+}
 
 // TestOAuth: OAuth clients that others wrote use Landline's authorization server.
 func TestOAuth(t *testing.T) { t.Parallel(); runFlows(t, "oauth.mjs", "OAuth clients", startLandline) }
@@ -158,7 +143,7 @@ func runScript(t *testing.T, script string, start func(*testing.T) settings) (al
 	cmd := exec.CommandContext(ctx, node, script)
 	cmd.Env = append(os.Environ(), "CLIENTS_TEST="+string(settings), "NODE_NO_WARNINGS=1")
 	cmd.WaitDelay = 5 * time.Second
-	var stderr output
+	var stderr process.Log
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -208,9 +193,9 @@ type appleTeam struct {
 func startLandline(t *testing.T) settings {
 	t.Helper()
 	dir := t.TempDir()
-	public := freeAddress(t)
+	public := running.FreeAddress(t)
 	s := settings{Landline: "http://" + public, Apple: appleTeam{TeamID: "ABCDE12345", KeyID: "FGHIJ67890"}, Secret: "pa:ss word+%/&" + rand.Text(),
-		Issuers: map[string]string{"google": "http://" + freeAddress(t), "apple": "http://" + freeAddress(t), "acme": "http://" + freeAddress(t)}}
+		Issuers: map[string]string{"google": "http://" + running.FreeAddress(t), "apple": "http://" + running.FreeAddress(t), "acme": "http://" + running.FreeAddress(t)}}
 	private, publicKey := appleKey(t)
 	s.Apple.PublicKey = publicKey
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -224,52 +209,11 @@ func startLandline(t *testing.T) settings {
 		t.Fatal(err)
 	}
 	data := filepath.Join(dir, "data")
-	cmd := exec.Command(binary, "serve", "--config", "landline.yaml", "--data", data, "--public", public, "--admin", "127.0.0.1:0")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + os.TempDir(), "PUBLIC_URL=" + s.Landline, "CLIENT_SECRET=" + s.Secret, "GOOGLE_SECRET=" + s.Secret, "ACME_SECRET=" + s.Secret,
-		"GOOGLE=" + s.Issuers["google"], "APPLE=" + s.Issuers["apple"], "ACME=" + s.Issuers["acme"], "APPLE_KEY=" + private, "BACKEND_KEY=" + string(backend)}
-	serve(t, cmd)
+	running.Node(t, process.Options{Binary: binary, Config: "landline.yaml", Data: data, Public: public,
+		Env: []string{"PUBLIC_URL=" + s.Landline, "CLIENT_SECRET=" + s.Secret, "GOOGLE_SECRET=" + s.Secret, "ACME_SECRET=" + s.Secret,
+			"GOOGLE=" + s.Issuers["google"], "APPLE=" + s.Issuers["apple"], "ACME=" + s.Issuers["acme"], "APPLE_KEY=" + private, "BACKEND_KEY=" + string(backend)}}, startTime)
 	s.Control = startControl(t, filepath.Join(data, "main.db"))
 	return s
-}
-
-// serve runs Landline until the test ends, and returns when it takes traffic.
-func serve(t *testing.T, cmd *exec.Cmd) {
-	t.Helper()
-	var logs output
-	cmd.Stderr = &logs
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready, ended := make(chan string, 1), make(chan struct{})
-	go func() {
-		defer close(ended)
-		r := bufio.NewReader(stdout)
-		line, _ := r.ReadString('\n') // an error is a line that is not the ready line
-		ready <- line
-		_, copied := io.Copy(io.Discard, r)
-		fmt.Fprintln(&logs, "ended:", copied, cmd.Wait())
-	}()
-	t.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		<-ended
-		if t.Failed() {
-			t.Logf("landline:\n%s", logs.String())
-		}
-	})
-	select {
-	case line := <-ready:
-		if !strings.HasPrefix(line, "ready ") {
-			t.Fatalf("not ready: %q\n%s", line, logs.String())
-		}
-	case <-time.After(startTime):
-		t.Fatalf("not ready in time\n%s", logs.String())
-	}
 }
 
 // startControl lets a script hold Landline's database locked, as a disk that does
@@ -322,32 +266,4 @@ func appleKey(t *testing.T) (private, public string) {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: half}))
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// output keeps what a process prints.
-type output struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
 }

@@ -9,6 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"landline/test/internal/running"
+	"landline/test/process"
 )
 
 // startHosted runs Landline for a browser: at localhost, which browsers take for
@@ -17,7 +20,7 @@ import (
 func startHosted(t *testing.T) settings {
 	t.Helper()
 	dir := t.TempDir()
-	public := freeAddress(t)
+	public := running.FreeAddress(t)
 	_, port, err := net.SplitHostPort(public)
 	if err != nil {
 		t.Fatal(err)
@@ -28,9 +31,8 @@ func startHosted(t *testing.T) settings {
 	}))
 	t.Cleanup(bank.Close)
 	s := settings{Landline: "http://localhost:" + port, Mail: filepath.Join(dir, "data", "mail"), Chromium: chromium(t), Shots: os.Getenv("HOSTED_PICTURES")}
-	cmd := exec.Command(binary, "serve", "--config", "hosted.yaml", "--data", filepath.Join(dir, "data"), "--public", public, "--admin", "127.0.0.1:0")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + os.TempDir(), "PUBLIC_URL=" + s.Landline, "BANK=" + bank.URL, "TEXTS=" + markedTexts(t)}
-	serve(t, cmd)
+	running.Node(t, process.Options{Binary: binary, Config: "hosted.yaml", Data: filepath.Join(dir, "data"), Public: public,
+		Env: []string{"PUBLIC_URL=" + s.Landline, "BANK=" + bank.URL, "TEXTS=" + markedTexts(t)}}, startTime)
 	return s
 }
 

@@ -13,6 +13,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"landline/test/internal/running"
+	"landline/test/process"
 )
 
 // patience bounds every wait; nothing takes that long unless it is broken.
@@ -20,68 +23,12 @@ const patience = 20 * time.Second
 
 var binary string
 
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "landline-differential-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binary = filepath.Join(dir, "landline")
-	build := exec.Command("go", "build", "-o", binary, "landline/cmd/landline")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the binary: %v\n%s", err, out)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := os.RemoveAll(dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { running.Main(m, "differential", &binary) }
 
 // isTimeoutOrReset tells the ends of a connection that say nothing about a message.
 func isTimeoutOrReset(err error) bool {
 	var network net.Error
 	return errors.As(err, &network) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
-// child is a process that ends with the test.
-func child(t *testing.T, cmd *exec.Cmd) (stdout *bufio.Reader) {
-	t.Helper()
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	logs, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = logs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Errorf("stop %s: %v", cmd.Path, err)
-		}
-		err := cmd.Wait()
-		var exit *exec.ExitError
-		if err != nil && !errors.As(err, &exit) {
-			t.Errorf("wait for %s: %v", cmd.Path, err)
-		}
-		if t.Failed() {
-			text, err := os.ReadFile(logs.Name())
-			if err != nil {
-				t.Error(err)
-			}
-			t.Logf("%s said:\n%s", filepath.Base(cmd.Path), text[max(0, len(text)-4000):])
-		}
-		if err := logs.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return bufio.NewReader(out)
 }
 
 const landlineConfig = `profile: development
@@ -107,18 +54,8 @@ func startLandline(t *testing.T, upstream string) string {
 	if err := os.WriteFile(file, fmt.Appendf(nil, landlineConfig, upstream), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(binary, "serve", "--config", file, "--data", filepath.Join(dir, "data"), "--public", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + os.TempDir()}
-	out := child(t, cmd)
-	first, err := out.ReadString('\n')
-	if err != nil {
-		t.Fatalf("landline does not start: %v", err)
-	}
-	address, _, ok := strings.Cut(strings.TrimPrefix(first, "ready public="), " ")
-	if !ok {
-		t.Fatalf("not ready: %q", first)
-	}
-	return address
+	n := running.Node(t, process.Options{Binary: binary, Config: file, Data: filepath.Join(dir, "data")}, patience)
+	return strings.TrimPrefix(n.Public, "http://")
 }
 
 const nginxConfig = `daemon off;
@@ -169,45 +106,14 @@ func startNginx(t *testing.T, upstream string) string {
 	if _, err := os.Stat(program); err != nil {
 		t.Fatalf("nginx is not installed (`make test` installs it): %v", err)
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := running.FreeAddress(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, fmt.Appendf(nil, nginxConfig, dir, upstream, address), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// A worker keeps running after its master's SIGKILL, so that it is stopped by SIGTERM.
-	ended := make(chan struct{})
-	out := child(t, exec.Command(program, "-e", "stderr", "-p", dir, "-c", file))
-	go func() {
-		defer close(ended)
-		if _, err := io.Copy(io.Discard, out); err != nil {
-			return // its end, at the latest with the test
-		}
-	}()
-	for deadline := time.Now().Add(patience); ; {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			if err := c.Close(); err != nil {
-				t.Error(err)
-			}
-			return address
-		}
-		select {
-		case <-ended:
-			t.Fatal("nginx does not start")
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("nginx does not listen: %v", err)
-		}
-	}
+	running.Server(t, exec.Command(program, "-e", "stderr", "-p", dir, "-c", file), address, patience)
+	return address
 }
 
 // send writes a request on a connection of its own and reads the answer.

@@ -6,16 +6,14 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
-	"landline/test/process"
+	"landline/test/internal/running"
 )
 
 // Servers that nobody here wrote stand behind Landline and work through it as
@@ -40,35 +38,10 @@ features:
     routes: [{match: "/{rest...}", upstream: registry}]
 `
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // startServer runs a server until the test ends and waits until it answers.
 func startServer(t *testing.T, address string, cmd *exec.Cmd) {
 	t.Helper()
-	var output process.Log
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			t.Error(err)
-		}
-		<-ended
-		if t.Failed() {
-			t.Logf("%s:\n%s", cmd.Path, output.String())
-		}
-	})
+	running.Server(t, cmd, address, patience)
 	eventually(t, patience, cmd.Path+" answers", func() bool { return get(t, "http://"+address+"/") != 0 })
 }
 
@@ -87,7 +60,7 @@ func startNginx(t *testing.T) (base, dir string) {
 	if err := os.MkdirAll(filepath.Join(dir, "files", "sub"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	address := freePort(t)
+	address := running.FreeAddress(t)
 	writeFile(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`
 daemon off;
 pid %[1]s/nginx.pid;
@@ -217,7 +190,7 @@ func TestVerdaccioWithNPM(t *testing.T) {
 	if _, err := os.Stat(program); err != nil {
 		t.Fatalf("Verdaccio is not installed: run make test, or npm ci in test/clients (%v)", err)
 	}
-	dir, address := t.TempDir(), freePort(t)
+	dir, address := t.TempDir(), running.FreeAddress(t)
 	config := writeFile(t, filepath.Join(dir, "verdaccio.yaml"), fmt.Sprintf(`
 storage: %s/storage
 uplinks: {}

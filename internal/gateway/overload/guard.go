@@ -1,6 +1,9 @@
 package overload
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // GuardConfig is what a Guard allows.
 type GuardConfig struct {
@@ -9,6 +12,7 @@ type GuardConfig struct {
 	Memory      int64  // bytes that may be in use; 0 = any amount
 	MemoryFull  Shares // from which part of Memory on each level is turned away
 	Adaptive    *LimitConfig
+	Wait        time.Duration // for a processor, that nine of ten goroutines may have; 0 = any
 }
 
 // Guard admits requests to the node. It counts them from Enter to Leave.
@@ -17,11 +21,12 @@ type Guard struct {
 	config   atomic.Pointer[GuardConfig]
 	limiter  atomic.Pointer[Limiter]
 	memory   memory
+	cpu      processor
 }
 
 // NewGuard returns a guard.
 func NewGuard(c GuardConfig) *Guard {
-	g := &Guard{}
+	g := &Guard{cpu: newProcessor()}
 	g.Configure(c)
 	return g
 }
@@ -44,23 +49,28 @@ const (
 	ByCap      = "in_flight"
 	ByMemory   = "memory"
 	ByAdaptive = "latency"
+	ByCPU      = "cpu"
 )
 
 // Pass is the right to be in flight. The zero Pass is that of nobody.
 type Pass struct {
 	guard *Guard
 	slot  Slot
+	level Level
+	waits bool
 }
 
 // Enter admits a request, or says why not. Whoever is in must Leave.
 func (g *Guard) Enter(level Level) (p Pass, refused string) {
 	c := g.config.Load()
-	n := g.inFlight.Add(1)
+	n := g.enter(level)
 	switch {
 	case c.MaxInFlight > 0 && n > int64(c.Shares.of(level, c.MaxInFlight)):
 		refused = ByCap
 	case c.Memory > 0 && level != Critical && g.memory.now() > int64(c.MemoryFull.of(level, int(c.Memory))):
 		refused = ByMemory
+	case c.Wait > 0 && !g.cpu.enter(level, c, n):
+		refused = ByCPU
 	default:
 		if l := g.limiter.Load(); l != nil {
 			slot, ok := l.Acquire(level)
@@ -70,11 +80,34 @@ func (g *Guard) Enter(level Level) (p Pass, refused string) {
 			}
 			p.slot = slot
 		}
-		p.guard = g
+		p.guard, p.level = g, level
 		return p, ""
 	}
-	g.inFlight.Add(-1)
+	g.leave(level)
 	return Pass{}, refused
+}
+
+func (g *Guard) enter(level Level) int64 {
+	if level == Critical {
+		g.cpu.critical.Add(1)
+	}
+	return g.inFlight.Add(1)
+}
+
+func (g *Guard) leave(level Level) {
+	if level == Critical {
+		g.cpu.critical.Add(-1)
+	}
+	g.inFlight.Add(-1)
+}
+
+// Waits says that the request does nothing but wait, such as a long poll: it
+// takes no processor time from others.
+func (p *Pass) Waits() {
+	if p.guard != nil && p.level != Critical && !p.waits {
+		p.waits = true
+		p.guard.cpu.apart.Add(1)
+	}
 }
 
 // Answered tells that the request's answer has begun; its latency counts if timed.
@@ -87,7 +120,11 @@ func (p *Pass) Leave() {
 		return
 	}
 	p.slot.Release(false)
-	p.guard.inFlight.Add(-1)
+	p.guard.leave(p.level)
+	p.guard.cpu.done.Add(1)
+	if p.waits {
+		p.guard.cpu.apart.Add(-1)
+	}
 	p.guard = nil
 }
 
@@ -98,6 +135,7 @@ type State struct {
 	Limit       int   // of the adaptive limit, 0 without one
 	Memory      int64 // in use, 0 if it is not watched
 	MaxMemory   int64
+	Wait        time.Duration // for a processor, of nine in ten goroutines; 0 if it is not watched
 }
 
 // State describes g.
@@ -109,6 +147,9 @@ func (g *Guard) State() State {
 	}
 	if c.Memory > 0 {
 		s.Memory = g.memory.now()
+	}
+	if c.Wait > 0 {
+		s.Wait = time.Duration(g.cpu.wait.Load())
 	}
 	return s
 }

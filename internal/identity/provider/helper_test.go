@@ -9,8 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"log/slog"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +17,7 @@ import (
 	"landline/internal/clock"
 	"landline/internal/config"
 	"landline/internal/identity/provider/providertest"
+	"landline/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,12 +39,12 @@ type fixture struct {
 	t                   testing.TB
 	clock               *clock.Fake
 	apple, google, acme *providertest.Issuer
-	log                 *lockedBuffer
+	log                 *testkit.Buffer
 }
 
 func newFixture(t testing.TB, change ...func(*Config, *Options)) *fixture {
 	t.Helper()
-	f := &fixture{t: t, clock: clock.NewFake(t0), log: &lockedBuffer{}}
+	f := &fixture{t: t, clock: clock.NewFake(t0), log: &testkit.Buffer{}}
 	f.apple, f.google, f.acme = f.issuer(), f.issuer(), f.issuer()
 	key, text := newAppleKey(t)
 	for _, id := range []string{bundleID, servicesID} {
@@ -138,23 +137,6 @@ func wants(t testing.TB, what string, err error, kind Kind, reason Reason) *Erro
 		}
 	}
 	return e
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // cacheFixture is one cache, for properties.

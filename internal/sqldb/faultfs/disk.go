@@ -62,10 +62,12 @@ type change struct {
 	lost bool // a sync of it has failed
 }
 
-// move is a name that was given to a file, or with nil taken away.
+// move is a name that was given to a file, or with nil taken away. A rename takes
+// the name from away by the same stroke.
 type move struct {
 	name string
 	file *file
+	from string
 }
 
 // Mount makes dir, which must exist, a Disk. What it holds counts as durable.
@@ -198,7 +200,7 @@ func (d *Disk) Image(rng *rand.Rand, into string) error {
 }
 
 func gone(moves []move, name string) bool {
-	return slices.ContainsFunc(moves, func(m move) bool { return m.name == name })
+	return slices.ContainsFunc(moves, func(m move) bool { return m.name == name || m.from == name })
 }
 
 // survivors is the directory: its synced state and any subset of the changes since.
@@ -208,15 +210,22 @@ func (d *Disk) survivors(rng *rand.Rand) map[string]*file {
 		names[name] = f
 	}
 	for _, m := range d.moves {
-		switch {
-		case rng.IntN(2) == 0:
-		case m.file == nil:
-			delete(names, m.name)
-		default:
-			names[m.name] = m.file
+		if rng.IntN(2) == 0 {
+			m.apply(names)
 		}
 	}
 	return names
+}
+
+func (m move) apply(names map[string]*file) {
+	if m.file == nil {
+		delete(names, m.name)
+		return
+	}
+	if m.from != "" {
+		delete(names, m.from)
+	}
+	names[m.name] = m.file
 }
 
 // Ways to choose what of a file's pending changes is there.
@@ -298,11 +307,7 @@ func (d *Disk) syncDirectory() {
 		return
 	}
 	for _, m := range d.moves {
-		if m.file == nil {
-			delete(d.names, m.name)
-		} else {
-			d.names[m.name] = m.file
-		}
+		m.apply(d.names)
 	}
 	d.moves = nil
 }
@@ -321,12 +326,12 @@ func (d *Disk) opened(name string) (*file, error) {
 		f.pending = []change{{data: data}}
 	}
 	d.files[name] = f
-	d.moves = append(d.moves, move{name, f})
+	d.moves = append(d.moves, move{name: name, file: f})
 	return f, nil
 }
 
 // deleted forgets the name of a file that SQLite has deleted.
 func (d *Disk) deleted(name string) {
 	delete(d.files, name)
-	d.moves = append(d.moves, move{name, nil})
+	d.moves = append(d.moves, move{name: name})
 }

@@ -75,7 +75,7 @@ func TestNamesNeedTheDirectory(t *testing.T) {
 	d := testDisk(t)
 	f := &file{durable: []byte("content")}
 	d.files["f"] = f
-	d.moves = append(d.moves, move{"f", f})
+	d.moves = append(d.moves, move{name: "f", file: f})
 	there, gone := 0, 0
 	for seed := range uint64(40) {
 		if _, ok := d.survivors(rand.New(rand.NewPCG(seed, 1)))["f"]; ok {

@@ -31,6 +31,7 @@
 //
 // # What it does not do
 //
-// It does not see files that Go code writes beside SQLite: what appears in the
-// directory without SQLite is taken as not durable. It does not imitate bit rot.
+// It does not see what Go code does to files beside SQLite unless it is told
+// (Beside): what appears in the directory without SQLite is taken as not durable.
+// It does not imitate bit rot.
 package faultfs
