@@ -45,7 +45,13 @@ func (c *call) answer(res *http.Response) error {
 		}
 	}
 	x.tries.begins()
-	h := c.w.Header()
+	return c.pass(res, kind, first)
+}
+
+// pass sends the answer's header and body to the client; first is what was read
+// of the body.
+func (c *call) pass(res *http.Response, kind bodyKind, first begun) error {
+	x, h := c.x, c.w.Header()
 	copyAnswerHeader(h, res.Header)
 	for key := range res.Trailer {
 		if trailerAllowed(key) {
