@@ -71,6 +71,10 @@ func (s *Service) setProfile(ctx context.Context, by *module.Principal, set prof
 		if u.State != UserActive {
 			return p, sessionRevoked(by.Anonymous)
 		}
+		// Whoever was faster may not have committed yet, and would be read as before.
+		if err := s.db.Write(ctx, func(context.Context, *sqldb.Tx) error { return nil }); err != nil {
+			return p, err
+		}
 	}
 	return profileWire{}, problem.New(problem.StorageUnavailable, "the profile is being changed by other requests").After(time.Second)
 }
