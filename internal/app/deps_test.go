@@ -154,6 +154,28 @@ func TestNobodyDialsAround(t *testing.T) {
 }
 
 // Rule 3 of CONTRIBUTING.md: without a capability's folder and its line in modules.go the tree still builds.
+// What crosses the wire or is kept as JSON stands in the wire files of a capability.
+func TestJSONHasItsFiles(t *testing.T) {
+	for _, c := range capabilities() {
+		files, err := filepath.Glob(filepath.Join("..", c.Name, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatal(c.Name, files, err)
+		}
+		for _, file := range files {
+			if name := filepath.Base(file); strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "wire") {
+				continue
+			}
+			source, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Contains(source, []byte("`json:\"")) {
+				t.Errorf("%s has a struct with json tags, which belongs to wire.go", file)
+			}
+		}
+	}
+}
+
 func TestEveryCapabilityCanBeDeleted(t *testing.T) {
 	source, err := os.ReadFile("modules.go")
 	if err != nil {

@@ -268,9 +268,7 @@ func audienceOf(token string) string {
 	if !ok || len(token) > maxJWT {
 		return ""
 	}
-	var c struct {
-		Audience string `json:"aud"`
-	}
+	var c audienceClaim
 	if raw, err := decode64(payload); err != nil || json.Unmarshal(raw, &c) != nil {
 		return ""
 	}

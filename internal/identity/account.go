@@ -16,36 +16,6 @@ type Identity struct {
 	UsedAt        time.Time
 }
 
-// Profile is what is known of a person through an identity. It is stored sealed.
-type Profile struct {
-	Issuer       string `json:"iss"`
-	Subject      string `json:"sub"`
-	Email        string `json:"email,omitempty"`
-	PrivateEmail bool   `json:"private_email,omitempty"` // a relay address of the provider
-	Name         string `json:"name,omitempty"`
-	EmailOff     bool   `json:"email_off,omitempty"` // the provider's relay does not forward
-	Client       string `json:"client,omitempty"`    // the provider's name for our app that Refresh was given to
-	Refresh      string `json:"refresh,omitempty"`   // the provider's refresh token, kept to revoke it at deletion
-	Secret       []byte `json:"secret,omitempty"`    // what the credential itself needs: a password's hash, a passkey's record
-}
-
-// Proven is a credential that has been verified.
-type Proven struct {
-	Provider      string
-	Profile       Profile
-	EmailVerified bool
-	Methods       string    // RFC 8176 style, space separated
-	UseID         string    // what makes the credential single use; "" = the verifier has spent it itself
-	UseUntil      time.Time // until when UseID must be remembered
-	Against       []byte    // the stored secret that it was verified with: when another one is stored by now, it proves nothing
-	Repeat        bool      // UseID was spent before and nothing was verified now: good for the answer of then, and for nothing else
-	NewPassword   bool      // Profile.Secret is a password that the user sets now
-
-	Take   *Challenge `json:"-"` // what it answered: it is removed with the sign-in
-	Settle bool       `json:"-"` // UseID is spent by nobody yet, and the credential was verified again
-	held   *Challenge // it was refused with a question before: UseID is spent, and what waited goes with the sign-in
-}
-
 // CredentialUse is a credential that was spent.
 type CredentialUse struct {
 	ID             string

@@ -26,14 +26,6 @@ const (
 	ErasureDone    ErasureState = "done"
 )
 
-// ErasureReport is what was done, without anything personal.
-type ErasureReport struct {
-	Locked    bool              `json:"locked,omitempty"`    // the user was locked before, and is again when the erasure is undone
-	Aliases   int               `json:"aliases,omitempty"`   // users who had become part of this one, erased with it
-	Providers map[string]string `json:"providers,omitempty"` // what each provider answered to the revocation of its tokens
-	Rows      map[string]int64  `json:"rows,omitempty"`      // erased, by collection
-}
-
 // Export is a copy of everything that is kept about a user, for that user.
 type Export struct {
 	ID          string

@@ -19,11 +19,6 @@ const (
 	revokeAttempts = 6   // of a provider's revocation; then its failure is written down, and the erasure goes on
 )
 
-// eraseArgs is the job that erases a user when their time to come back is over.
-type eraseArgs struct {
-	User string `json:"user"`
-}
-
 func (eraseArgs) Kind() string { return "identity_erase" }
 
 // revoker ends what a provider has given: its refresh token. What it returns

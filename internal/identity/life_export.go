@@ -26,11 +26,6 @@ const (
 	fieldPart  = "identity.export"
 )
 
-// exportArgs is the job that builds an export.
-type exportArgs struct {
-	ID string `json:"id"`
-}
-
 func (exportArgs) Kind() string { return "identity_export" }
 
 // RequestExport begins a copy of everything that is kept about p's user. While
@@ -112,21 +107,6 @@ func (s *Service) exportOnce(ctx context.Context, id string) error {
 		_, err := exec(ctx, tx, "ExportFinish", sqldb.Millis(now), parts.size, hex.EncodeToString(parts.sum.Sum(nil)), sqldb.Millis(now.Add(exportKeep)), e.ID)
 		return err
 	})
-}
-
-// exportManifest is the last file of an archive.
-type exportManifest struct {
-	Format    string           `json:"format"`
-	User      string           `json:"user_id"`
-	Aliases   []string         `json:"aliases"` // users who became part of it
-	CreatedAt time.Time        `json:"created_at"`
-	Files     []exportFileInfo `json:"files"`
-}
-
-type exportFileInfo struct {
-	Name    string `json:"name"`
-	Records int    `json:"records"`
-	SHA256  string `json:"sha256"`
 }
 
 const exportFormat = "landline-export/1"
@@ -311,10 +291,7 @@ func (s *Service) exportAccount(ctx context.Context, user string, emit func(any)
 	if err != nil {
 		return err
 	}
-	return emit(struct {
-		userWire
-		Profile profileWire `json:"profile"`
-	}{userWire{ID: u.ID, Kind: u.Kind, CreatedAt: u.CreatedAt}, p})
+	return emit(exportedUser{userWire{ID: u.ID, Kind: u.Kind, CreatedAt: u.CreatedAt}, p})
 }
 
 func (s *Service) exportIdentities(ctx context.Context, user string, emit func(any) error) error {
@@ -324,11 +301,7 @@ func (s *Service) exportIdentities(ctx context.Context, user string, emit func(a
 		if err != nil {
 			return err
 		}
-		err = emit(struct {
-			identityWire
-			Issuer  string `json:"issuer"`
-			Subject string `json:"subject"`
-		}{identityWire{ID: i.ID, Provider: i.Provider, Email: p.Email, EmailVerified: i.EmailVerified, Name: p.Name, CreatedAt: i.CreatedAt, UsedAt: i.UsedAt}, p.Issuer, p.Subject})
+		err = emit(exportedIdentity{identityWire{ID: i.ID, Provider: i.Provider, Email: p.Email, EmailVerified: i.EmailVerified, Name: p.Name, CreatedAt: i.CreatedAt, UsedAt: i.UsedAt}, p.Issuer, p.Subject})
 		if err != nil {
 			return err
 		}

@@ -24,11 +24,6 @@ type erasureJournal struct {
 	path string
 }
 
-type erasureLine struct {
-	User string    `json:"user"`
-	At   time.Time `json:"at"`
-}
-
 const journalFile = "erasures.jsonl"
 
 func newErasureJournal(dir string) *erasureJournal {

@@ -22,11 +22,6 @@ const mergeBatch = 500
 // process may have been writing as the merged user until it heard of the merge.
 const mergeSettle = 2 * time.Minute
 
-// mergeArgs is the job that finishes a merge.
-type mergeArgs struct {
-	From string `json:"from"`
-}
-
 func (mergeArgs) Kind() string { return "identity_merge" }
 
 // beginMerge moves what fits into the sign-in's transaction and leaves the rest,

@@ -65,15 +65,6 @@ const (
 	maxAssertionLife = 10 * time.Minute
 )
 
-type assertionClaims struct {
-	Issuer   string          `json:"iss"`
-	Subject  string          `json:"sub"`
-	Audience json.RawMessage `json:"aud"`
-	ID       string          `json:"jti"`
-	Expires  int64           `json:"exp"`
-	Before   int64           `json:"nbf"`
-}
-
 // checkAssertion verifies private_key_jwt (RFC 7523 §3, OpenID Connect Core §9)
 // and that it is used once.
 func (s *Service) checkAssertion(ctx context.Context, p presented) (string, error) {

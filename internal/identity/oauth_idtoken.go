@@ -21,21 +21,6 @@ const (
 	idTokenLife = 10 * time.Minute
 )
 
-// idTokenClaims are OpenID Connect Core 1.0 §2, and sid of Front-Channel Logout 1.0 §3.
-type idTokenClaims struct {
-	Issuer     string   `json:"iss"`
-	Subject    string   `json:"sub"`
-	Audience   string   `json:"aud"`
-	IssuedAt   int64    `json:"iat"`
-	Expires    int64    `json:"exp"`
-	AuthTime   int64    `json:"auth_time"`
-	Nonce      string   `json:"nonce,omitempty"`
-	ACR        string   `json:"acr,omitempty"`
-	Methods    []string `json:"amr,omitempty"`
-	Session    string   `json:"sid"`
-	AccessHash string   `json:"at_hash"`
-}
-
 // idToken says to c who is signed in.
 func (s *Service) idToken(c *client, session Session, u User, nonce, access string, now time.Time) (string, error) {
 	sum := sha256.Sum256([]byte(access))

@@ -10,30 +10,6 @@ import (
 	"landline/internal/sqldb"
 )
 
-// introspection is RFC 7662 §2.2. Of a token that is not active nothing is said.
-type introspection struct {
-	Active    bool          `json:"active"`
-	Scope     string        `json:"scope,omitempty"`
-	ClientID  string        `json:"client_id,omitempty"`
-	TokenType string        `json:"token_type,omitempty"`
-	Subject   string        `json:"sub,omitempty"`
-	Audience  string        `json:"aud,omitempty"`
-	Issuer    string        `json:"iss,omitempty"`
-	ID        string        `json:"jti,omitempty"`
-	Session   string        `json:"sid,omitempty"`
-	IssuedAt  int64         `json:"iat,omitempty"`
-	Expires   int64         `json:"exp,omitempty"`
-	AuthTime  int64         `json:"auth_time,omitempty"`
-	ACR       string        `json:"acr,omitempty"`
-	Methods   []string      `json:"amr,omitempty"`
-	Confirm   *confirmation `json:"cnf,omitempty"`
-}
-
-// confirmation is RFC 9449 §6.1.
-type confirmation struct {
-	KeyThumbprint string `json:"jkt"`
-}
-
 func (s *Service) handleIntrospect(w http.ResponseWriter, r *http.Request) {
 	form, ok := readForm(w, r)
 	if !ok {

@@ -381,16 +381,6 @@ func (s *Service) faultOf(f *flow, err error) string {
 	return "unavailable"
 }
 
-// redirectState is what is kept while the user is at a provider.
-type redirectState struct {
-	Provider string    `json:"provider"`
-	Keep     []byte    `json:"keep"`
-	Request  string    `json:"request"`
-	Started  time.Time `json:"started"`
-	Visitor  string    `json:"visitor"` // whose cookie must come back
-	Pending  string    `json:"pending,omitempty"`
-}
-
 // handleGo sends the browser to a provider. It is a link and no form, because a
 // form could not leave this origin: the provider's address is not known before.
 func (s *Service) handleGo(w http.ResponseWriter, r *http.Request) {

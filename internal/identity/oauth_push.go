@@ -9,12 +9,6 @@ import (
 	"landline/internal/problem"
 )
 
-// pushAnswer is RFC 9126 §2.2.
-type pushAnswer struct {
-	RequestURI string `json:"request_uri"`
-	ExpiresIn  int64  `json:"expires_in"`
-}
-
 // handlePush takes an authorization request from the client itself, so that it
 // neither passes through the browser nor can be changed there (RFC 9126 §2.1).
 func (s *Service) handlePush(w http.ResponseWriter, r *http.Request) {

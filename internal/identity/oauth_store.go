@@ -16,15 +16,6 @@ type Browser struct {
 	ExpiresAt      time.Time
 }
 
-// Consent is what a user has allowed a client.
-type Consent struct {
-	UserID    string    `json:"-"`
-	ClientID  string    `json:"client_id"`
-	Scope     string    `json:"scope"` // space separated
-	CreatedAt time.Time `json:"created_at"`
-	UpdatedAt time.Time `json:"updated_at"`
-}
-
 // oauth writes the parts of a change that concern hosted sign-in.
 func (w *writer) oauth(c Change) {
 	if c.EndBrowser != "" {

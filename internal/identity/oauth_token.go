@@ -29,22 +29,6 @@ const (
 	kindAuthCode = "oauth.code"
 )
 
-// codeState is what an authorization code stands for.
-type codeState struct {
-	Client    string    `json:"client"`
-	Redirect  string    `json:"redirect"`
-	Challenge string    `json:"challenge"` // PKCE, S256
-	Scope     string    `json:"scope"`
-	Nonce     string    `json:"nonce,omitempty"`
-	JKT       string    `json:"jkt,omitempty"` // dpop_jkt
-	User      string    `json:"user"`
-	Session   string    `json:"session"` // of the browser in which the user is signed in
-	AuthTime  time.Time `json:"auth_time"`
-	Methods   string    `json:"methods"`
-	Expires   time.Time `json:"expires"`
-	Granted   string    `json:"granted,omitempty"` // the session that the code was used for
-}
-
 // codeID is what a code is stored under.
 func (s *Service) codeID(code string) (string, error) { return s.blind("oauth code\x00" + code) }
 

@@ -9,14 +9,6 @@ import (
 	"landline/internal/problem"
 )
 
-// userInfo is OpenID Connect Core 1.0 §5.1, as much as is known.
-type userInfo struct {
-	Subject       string `json:"sub"`
-	Name          string `json:"name,omitempty"`
-	Email         string `json:"email,omitempty"`
-	EmailVerified *bool  `json:"email_verified,omitempty"`
-}
-
 // handleUserInfo answers whoever holds an access token with the scope openid.
 // The route is AuthOwn: such tokens are good for nothing else by default.
 func (s *Service) handleUserInfo(w http.ResponseWriter, r *http.Request) {

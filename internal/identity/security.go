@@ -2,21 +2,9 @@ package identity
 
 import (
 	"context"
-	"time"
 
 	"landline/internal/bus"
 )
-
-// SecurityEvent is something that the owner of an account should hear of, on
-// another device than the one it happened on.
-type SecurityEvent struct {
-	Kind         SecurityKind `json:"kind"`
-	User         string       `json:"user"`
-	Session      string       `json:"session"`      // where it happened
-	Installation string       `json:"installation"` // where it happened
-	Provider     string       `json:"provider,omitempty"`
-	At           time.Time    `json:"at"`
-}
 
 // SecurityKind names a kind of SecurityEvent.
 type SecurityKind string

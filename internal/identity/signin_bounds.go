@@ -3,18 +3,10 @@ package identity
 import (
 	"context"
 	"errors"
-	"time"
 
 	"landline/internal/problem"
 	"landline/internal/sqldb"
 )
-
-// signedInSession is one of the sessions that leave no room for another (L30).
-type signedInSession struct {
-	ID     string    `json:"id"`
-	UserID string    `json:"user_id"`
-	UsedAt time.Time `json:"used_at"`
-}
 
 // accountsLeft bounds how many accounts are signed in on an installation.
 func (s *Service) accountsLeft(ctx context.Context, a *attempt) error {

@@ -3,9 +3,10 @@ package identity
 import (
 	"testing"
 
-	"pgregory.net/rapid"
 	"slices"
 	"strings"
+
+	"pgregory.net/rapid"
 )
 
 // An app may hold writes of the user before the merge for longer than the

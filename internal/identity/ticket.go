@@ -29,20 +29,6 @@ const (
 	fieldTicket = "identity.ticket"
 )
 
-// ticket is what waits.
-type ticket struct {
-	User   string `json:"user"`            // whose session it was proven in
-	Owner  string `json:"owner,omitempty"` // whose credential it was then
-	Proven Proven `json:"proven"`
-	At     int64  `json:"at"` // Unix milliseconds
-}
-
-// storedTicket is the state of its challenge.
-type storedTicket struct {
-	Subject string `json:"subject"` // whose key it is sealed with
-	Sealed  []byte `json:"sealed"`
-}
-
 func (s *Service) ticketID(kind, token, installation string) (string, error) {
 	return s.blind(kind + "\x00" + token + "\x00" + installation)
 }

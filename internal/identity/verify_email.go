@@ -45,12 +45,6 @@ func (k codeKeys) VerifyMAC(version int, data, mac []byte) bool {
 	return k.s.keys.VerifyMAC(purposeCode, version, data, mac)
 }
 
-// pairState is the history of an address on an installation.
-type pairState struct {
-	emailcode.Pair
-	Known bool `json:"known"` // the address was proved there
-}
-
 // emailState is everything that is stored about an address on an installation.
 type emailState struct {
 	pair, strangers Challenge
@@ -280,20 +274,6 @@ func (v emailVerifier) try(ctx context.Context, p *module.Principal, address ema
 		return false, refused.With("attempts_left", after.Left())
 	}
 	return done, err
-}
-
-// mailArgs is one message. It is sealed while it waits, because it may hold a code.
-type mailArgs struct {
-	To     string      `json:"to"`
-	Name   mail.Name   `json:"name"`
-	Locale string      `json:"locale"`
-	Values mail.Values `json:"values"`
-}
-
-// mailJob is the job that sends a message.
-type mailJob struct {
-	Subject string `json:"subject"` // whose key it is sealed with
-	Sealed  []byte `json:"sealed"`
 }
 
 func (mailJob) Kind() string { return "identity_mail" }

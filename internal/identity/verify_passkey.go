@@ -21,12 +21,6 @@ const (
 	kindPasskey     = "passkey"
 )
 
-// passkeySecret is what is stored of a passkey.
-type passkeySecret struct {
-	Credential passkey.Credential `json:"credential"`
-	Handle     []byte             `json:"handle"` // the same for all passkeys of a user
-}
-
 // passkeyVerifier takes both answers of a device: a sign-in, and the registration
 // of a new passkey, which proves an identity that nobody has yet.
 type passkeyVerifier struct{ s *Service }
@@ -87,11 +81,7 @@ func (v passkeyVerifier) verify(ctx context.Context, p *module.Principal, c Cred
 	if len(c.Passkey) == 0 {
 		return Proven{}, invalid("passkey", "is needed: the device's answer as JSON")
 	}
-	var shape struct {
-		Response struct {
-			Attestation json.RawMessage `json:"attestationObject"`
-		} `json:"response"`
-	}
+	var shape passkeyShape
 	if json.Unmarshal(c.Passkey, &shape) == nil && len(shape.Response.Attestation) > 0 {
 		return v.registration(ctx, p, c)
 	}

@@ -231,3 +231,28 @@ type auditWire struct {
 	Target string    `json:"target"`
 	Reason string    `json:"reason,omitempty"`
 }
+
+// SecurityEvent is something that the owner of an account should hear of, on
+// another device than the one it happened on.
+type SecurityEvent struct {
+	Kind         SecurityKind `json:"kind"`
+	User         string       `json:"user"`
+	Session      string       `json:"session"`      // where it happened
+	Installation string       `json:"installation"` // where it happened
+	Provider     string       `json:"provider,omitempty"`
+	At           time.Time    `json:"at"`
+}
+
+// signedInSession is one of the sessions that leave no room for another (L30).
+type signedInSession struct {
+	ID     string    `json:"id"`
+	UserID string    `json:"user_id"`
+	UsedAt time.Time `json:"used_at"`
+}
+
+// passkeyShape tells a registration from a sign-in, which has no attestation (WebAuthn Level 3 §5.1).
+type passkeyShape struct {
+	Response struct {
+		Attestation json.RawMessage `json:"attestationObject"`
+	} `json:"response"`
+}

@@ -1,5 +1,10 @@
 package identity
 
+import (
+	"encoding/json"
+	"time"
+)
+
 // tokenAnswer is the answer of POST /oauth/token (RFC 6749 §5.1).
 type tokenAnswer struct {
 	AccessToken      string `json:"access_token"`
@@ -57,4 +62,80 @@ type serverMetadata struct {
 	RequestParameter         bool     `json:"request_parameter_supported"`
 	RequestURIParameter      bool     `json:"request_uri_parameter_supported"`
 	DPoPAlgs                 []string `json:"dpop_signing_alg_values_supported,omitempty"`
+}
+
+type assertionClaims struct {
+	Issuer   string          `json:"iss"`
+	Subject  string          `json:"sub"`
+	Audience json.RawMessage `json:"aud"`
+	ID       string          `json:"jti"`
+	Expires  int64           `json:"exp"`
+	Before   int64           `json:"nbf"`
+}
+
+// idTokenClaims are OpenID Connect Core 1.0 §2, and sid of Front-Channel Logout 1.0 §3.
+type idTokenClaims struct {
+	Issuer     string   `json:"iss"`
+	Subject    string   `json:"sub"`
+	Audience   string   `json:"aud"`
+	IssuedAt   int64    `json:"iat"`
+	Expires    int64    `json:"exp"`
+	AuthTime   int64    `json:"auth_time"`
+	Nonce      string   `json:"nonce,omitempty"`
+	ACR        string   `json:"acr,omitempty"`
+	Methods    []string `json:"amr,omitempty"`
+	Session    string   `json:"sid"`
+	AccessHash string   `json:"at_hash"`
+}
+
+// introspection is RFC 7662 §2.2. Of a token that is not active nothing is said.
+type introspection struct {
+	Active    bool          `json:"active"`
+	Scope     string        `json:"scope,omitempty"`
+	ClientID  string        `json:"client_id,omitempty"`
+	TokenType string        `json:"token_type,omitempty"`
+	Subject   string        `json:"sub,omitempty"`
+	Audience  string        `json:"aud,omitempty"`
+	Issuer    string        `json:"iss,omitempty"`
+	ID        string        `json:"jti,omitempty"`
+	Session   string        `json:"sid,omitempty"`
+	IssuedAt  int64         `json:"iat,omitempty"`
+	Expires   int64         `json:"exp,omitempty"`
+	AuthTime  int64         `json:"auth_time,omitempty"`
+	ACR       string        `json:"acr,omitempty"`
+	Methods   []string      `json:"amr,omitempty"`
+	Confirm   *confirmation `json:"cnf,omitempty"`
+}
+
+// confirmation is RFC 9449 §6.1.
+type confirmation struct {
+	KeyThumbprint string `json:"jkt"`
+}
+
+// pushAnswer is RFC 9126 §2.2.
+type pushAnswer struct {
+	RequestURI string `json:"request_uri"`
+	ExpiresIn  int64  `json:"expires_in"`
+}
+
+// Consent is what a user has allowed a client.
+type Consent struct {
+	UserID    string    `json:"-"`
+	ClientID  string    `json:"client_id"`
+	Scope     string    `json:"scope"` // space separated
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// userInfo is OpenID Connect Core 1.0 §5.1, as much as is known.
+type userInfo struct {
+	Subject       string `json:"sub"`
+	Name          string `json:"name,omitempty"`
+	Email         string `json:"email,omitempty"`
+	EmailVerified *bool  `json:"email_verified,omitempty"`
+}
+
+// audienceClaim is what audienceOf reads of a JWT.
+type audienceClaim struct {
+	Audience string `json:"aud"`
 }
