@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -89,11 +90,21 @@ func (f *failure) send(c huma.Context) {
 
 // Fail answers with err from a huma middleware, where there is no handler to return it from.
 func Fail(c huma.Context, err error) {
-	f := &failure{problem: problem.From(err)}
+	f := &failure{problem: fromError(err)}
 	f.send(c)
 	c.SetHeader("Content-Type", problem.MediaType)
 	c.SetStatus(f.GetStatus())
 	c.BodyWriter().Write(f.body) // a caller that has gone misses nothing
+}
+
+// fromError is problem.From for handlers, whose context ends before they do only
+// when the caller has left: that is nobody's internal fault.
+func fromError(err error) *problem.Error {
+	p := problem.From(err)
+	if p.Code == problem.Internal && errors.Is(err, context.Canceled) {
+		return problem.New(problem.RequestTimeout, "the client went away").Wrap(err)
+	}
+	return p
 }
 
 // fromHuma turns what huma says into a problem. A problem that the handler
@@ -103,7 +114,7 @@ func fromHuma(status int, msg string, errs []error) *problem.Error {
 		if err == nil {
 			continue
 		}
-		p := problem.From(err)
+		p := fromError(err)
 		if p.Code != problem.Internal || problem.HasCode(err, problem.Internal) {
 			return p
 		}

@@ -167,6 +167,7 @@ func TestErrorsOfHandlers(t *testing.T) {
 		"one with a code":   {fmt.Errorf("write: %w", coder{}), problem.StorageUnavailable},
 		"an internal one":   {problem.New(problem.Internal, "sorry"), problem.Internal},
 		"any other":         {errors.New(canary), problem.Internal},
+		"a caller who left": {fmt.Errorf("%s: %w", canary, context.Canceled), problem.RequestTimeout},
 		"huma's own":        {huma.Error404NotFound(canary), problem.NotFound},
 		"huma's 503":        {huma.Error503ServiceUnavailable(canary), problem.Overloaded},
 	} {
