@@ -80,8 +80,12 @@ func (s *SQLStore) run(ctx context.Context, c Change, all []sqldb.Statement) (un
 				return w.err
 			}
 		}
+		unmet = len(all) // where Within says errUnmet
+		if err := c.Within(ctx, tx); err != nil {
+			return err
+		}
 		unmet = sqldb.Met
-		return c.Within(ctx, tx)
+		return nil
 	})
 	if errors.Is(err, errUnmet) {
 		return unmet, nil

@@ -32,6 +32,7 @@ type lanes struct {
 	own     *ownCommit
 	line    *line
 	running sync.WaitGroup
+	closing sync.Once
 }
 
 func newLanes(own *ownCommit, n, queue int) *lanes {
@@ -44,10 +45,10 @@ func newLanes(own *ownCommit, n, queue int) *lanes {
 	return l
 }
 
-// close lets nobody join any more and waits for those in line.
+// close lets nobody join any more and waits for those in line. It may be called again.
 func (l *lanes) close() {
 	l.line.close()
-	close(l.line.crowd)
+	l.closing.Do(func() { close(l.line.crowd) })
 	l.running.Wait()
 }
 
