@@ -35,6 +35,7 @@ log: {level: error}
 identity:
   audit_installations: false
   refresh: {limit: 100000}
+  limits: {bootstrap: 1000000, identity: 1000000}
   email_code: {on: true}
   password: {on: true}
 upstreams:

@@ -13,7 +13,7 @@ import (
 const leakConfig = `profile: development
 app: {id: com.example.chaos, public_url: "https://api.example.test"}
 log: {level: error}
-identity: {audit_installations: false, refresh: {limit: 100000}, verified_tokens: 1000}
+identity: {audit_installations: false, refresh: {limit: 100000}, limits: {bootstrap: 1000000, identity: 1000000}, verified_tokens: 1000}
 upstreams:
   ledger: {targets: [{url: "%[1]s"}]}
 features:

@@ -58,7 +58,7 @@ const overloadConfig = `profile: development
 app: {id: com.example.chaos, public_url: "https://api.example.test"}
 log: {level: error}
 limits: {header_timeout: 2s}
-identity: {audit_installations: false, refresh: {limit: 100000}}
+identity: {audit_installations: false, refresh: {limit: 100000}, limits: {bootstrap: 1000000, identity: 1000000}}
 overload: {max_in_flight: 1000, memory: {limit: 200MiB}}
 upstreams:
   narrow: {targets: [{url: "%[1]s"}], concurrency: {min: 16, initial: 32, max: 128}}

@@ -57,6 +57,7 @@ log: {level: info}
   audit_installations: %[2]t
   verified_tokens: 1000
   refresh: {limit: 100000}
+  limits: {bootstrap: 1000000, identity: 1000000}
   providers: {oidc: {load: {issuer: "%[3]s", client_ids: [load]}}}
 upstreams:
   team: {targets: [{url: "%[4]s"}]}
