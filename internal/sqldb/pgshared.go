@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,12 +94,15 @@ func present(ps []*pending) []*pending {
 
 // group makes the work of ps durable and tells each its verdict.
 func (l *lanes) group(ps []*pending) {
-	dead := 0
+	dead, merge := 0, true
 	var later []*pending // after those they have lost against
 	defer func() { l.alone(later) }()
 	for attempt := 1; len(ps) > 0; attempt++ {
-		spoilers, err := l.share(ps)
+		spoilers, err := l.share(ps, merge)
 		switch {
+		case errors.Is(err, errMerged):
+			merge = false
+			attempt--
 		case len(spoilers) > 0:
 			later = append(later, spoilers...)
 			ps = without(ps, spoilers)
@@ -152,7 +156,7 @@ func (l *lanes) alone(ps []*pending) {
 // share runs ps in one transaction. It returns those who must not share with the
 // others, or an error that concerns all; in both cases nothing has been
 // committed. Otherwise it has told all of them.
-func (l *lanes) share(ps []*pending) (spoilers []*pending, err error) {
+func (l *lanes) share(ps []*pending, merge bool) (spoilers []*pending, err error) {
 	life, end := context.WithTimeout(context.Background(), l.own.timeout)
 	defer end()
 	conn, err := l.own.connection(life)
@@ -164,7 +168,7 @@ func (l *lanes) share(ps []*pending) (spoilers []*pending, err error) {
 		if !ok {
 			return fmt.Errorf("sqldb: %T is no connection to PostgreSQL", raw)
 		}
-		if spoilers, err = l.run(life, c.Conn(), ps); err != nil && life.Err() != nil && !errors.Is(err, ErrUncertain) {
+		if spoilers, err = l.run(life, c.Conn(), ps, merge); err != nil && life.Err() != nil && !errors.Is(err, ErrUncertain) {
 			err = fmt.Errorf("%w: the write took longer than %v: %w", ErrUnavailable, l.own.timeout, err)
 		}
 		if c.Conn().PgConn().TxStatus() != 'I' || c.Conn().IsClosed() {
@@ -182,18 +186,20 @@ func (l *lanes) share(ps []*pending) (spoilers []*pending, err error) {
 }
 
 // run is share on a connection.
-func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending) (spoilers []*pending, err error) {
+func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending, merge bool) (spoilers []*pending, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(beginShared)
 	batch.Queue(lockShared)
 	for _, p := range ps {
 		l.own.db.metrics.waited(time.Since(p.since))
-		for _, s := range p.all {
-			batch.Queue(s.Text, s.Args...)
-		}
+		p.unmet = Met
+	}
+	all := calls(ps, merge)
+	for _, c := range all {
+		batch.Queue(c.text, c.args...)
 	}
 	results := conn.SendBatch(life, batch)
-	spoilers, err = read(results, ps)
+	spoilers, err = read(results, all)
 	err = errors.Join(err, results.Close())
 	if err != nil || len(spoilers) > 0 {
 		_, undo := conn.PgConn().Exec(life, "ROLLBACK").ReadAll()
@@ -218,30 +224,37 @@ func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending) (spoile
 // read reads the results of a group's statements. Whose statement has failed, or
 // who has lost after it has written something, is a spoiler: its work can only be
 // undone with everybody's.
-func read(results pgx.BatchResults, ps []*pending) (spoilers []*pending, err error) {
+func read(results pgx.BatchResults, all []call) (spoilers []*pending, err error) {
 	for range 2 { // beginShared, lockShared
 		if _, err := results.Exec(); err != nil {
 			return nil, err
 		}
 	}
-	for _, p := range ps {
-		wrote := false
-		p.unmet = Met
-		for i, s := range p.all {
-			n, err := touchedBy(results, s.Into)
-			if err != nil && (lost(err) || blocked(err) || classifyPostgres(err) == ErrUnavailable || isContext(err)) {
-				return nil, err
+	wrote := false // the caller of c has
+	for _, c := range all {
+		first := c.of[0]
+		s := &first.all[c.index]
+		n, err := touchedBy(results, s.Into)
+		switch {
+		case err != nil && (lost(err) || blocked(err) || classifyPostgres(err) == ErrUnavailable || isContext(err)):
+			return nil, err
+		case len(c.of) > 1:
+			if err != nil || n != int64(len(c.of)) && !s.Any {
+				return nil, errMerged
 			}
-			if err != nil {
-				return []*pending{p}, nil
-			}
-			wrote = wrote || n > 0
-			if n != 1 && !s.Any && p.unmet == Met {
-				p.unmet = i
-			}
+			continue
+		case err != nil:
+			return []*pending{first}, nil
 		}
-		if p.unmet != Met && wrote {
-			spoilers = append(spoilers, p)
+		if c.index == 0 {
+			wrote = false
+		}
+		wrote = wrote || n > 0
+		if n != 1 && !s.Any && first.unmet == Met {
+			first.unmet = c.index
+		}
+		if first.unmet != Met && wrote && c.index == len(first.all)-1 {
+			spoilers = append(spoilers, first)
 		}
 	}
 	return spoilers, nil
@@ -274,8 +287,7 @@ func tell(ps []*pending, err error) {
 
 func without(ps, gone []*pending) (left []*pending) {
 	for _, p := range ps {
-		if len(gone) > 0 && gone[0] == p { // in the same order
-			gone = gone[1:]
+		if slices.Contains(gone, p) {
 			continue
 		}
 		left = append(left, p)
