@@ -202,13 +202,13 @@ func (s *Service) showAccount(f *flow, g Grant) error {
 	if err != nil {
 		return err
 	}
-	all, err := s.store.SessionsOf(f.r.Context(), g.User.ID, 500)
+	all, err := s.store.ActiveSessionsOf(f.r.Context(), g.User.ID, 500)
 	if err != nil {
 		return err
 	}
 	now := s.now()
 	for _, one := range all {
-		if one.Session.State != SessionActive || now.After(one.Session.RefreshExpiresAt()) {
+		if now.After(one.Session.RefreshExpiresAt()) {
 			continue
 		}
 		d, err := s.pageDevice(f.r.Context(), one.Session)
