@@ -31,7 +31,7 @@ import (
 // Nothing takes that long unless it is broken, however busy the machine is.
 const (
 	startTime = time.Minute
-	flowsTime = 8 * time.Minute // of all flows of a script
+	flowsTime = 15 * time.Minute // of all flows of a script
 )
 
 var binary string

@@ -16,7 +16,8 @@ const base = settings.landline;
 const client = createServer((_, res) => res.end('signed in')).listen(0, '127.0.0.1'); // where clients are sent back to
 await once(client, 'listening');
 const redirect = `http://127.0.0.1:${client.address().port}/callback`;
-const browser = await chromium.launch({ executablePath: settings.chromium, args: process.getuid?.() === 0 ? ['--no-sandbox'] : [] });
+const enough = 120_000; // ms: nothing takes that long unless it is broken, however busy the machine is
+const browser = await chromium.launch({ executablePath: settings.chromium, chromiumSandbox: false, args: ['--disable-dev-shm-usage'], timeout: enough }); // containers have little of both
 let people = 0;
 const somebody = () => `person-${++people}@example.com`;
 
@@ -26,6 +27,7 @@ const somebody = () => `person-${++people}@example.com`;
 // script throws, fails the flow that ends with calm().
 async function open(options = {}) {
   const context = await browser.newContext({ locale: 'en-GB', ...options });
+  context.setDefaultTimeout(enough);
   const page = await context.newPage();
   const faults = [];
   page.on('console', (m) => { if (m.type() === 'error' && !/status of 4\d\d/.test(m.text())) faults.push(m.text()); });
@@ -35,6 +37,28 @@ async function open(options = {}) {
     assert.deepEqual(faults, []);
   };
   return { context, page, calm };
+}
+
+// visit is a flow that leaves no page open, however it ends.
+const visit = (client, name, run) => flow(client, name, async () => {
+  try {
+    await run();
+  } finally {
+    await Promise.all(browser.contexts().map((c) => c.close()));
+  }
+});
+
+// leads does what leads to another page, and waits until that one is there whole.
+const leads = (page, act) => Promise.all([page.waitForEvent('load'), act()]);
+
+// until waits for something that the server does in its own time.
+async function until(what, done) {
+  for (const deadline = Date.now() + enough; ;) {
+    const got = await done();
+    if (got) return got;
+    if (Date.now() > deadline) throw new Error(`there is no ${what}`);
+    await pause(0.05);
+  }
 }
 
 // authenticator gives the page one that has the person's finger on it.
@@ -64,35 +88,35 @@ async function withPasskey(page, name) {
 
 const read = new Set();
 
-// codeFor waits for the message to an address and returns its code.
-async function codeFor(address) {
-  for (let n = 0; n < 400; n++) {
-    let files = [];
-    try {
-      files = readdirSync(settings.mail).filter((f) => f.endsWith('.eml') && !read.has(f));
-    } catch (err) {
-      if (err.code !== 'ENOENT') throw err;
-    }
-    for (const file of files) {
-      const message = readFileSync(join(settings.mail, file), 'utf8');
-      const code = message.match(/^Subject: .*?(\d{6,8})/m);
-      if (!message.includes(address) || !code) continue;
-      read.add(file);
-      return code[1];
-    }
-    await pause(0.05);
+// messageTo returns the code of a message that nobody has read yet, if there is one.
+function messageTo(address) {
+  let files = [];
+  try {
+    files = readdirSync(settings.mail).filter((f) => f.endsWith('.eml') && !read.has(f));
+  } catch (err) {
+    if (err.code !== 'ENOENT') throw err;
   }
-  throw new Error(`no message to ${address}`);
+  for (const file of files) {
+    const message = readFileSync(join(settings.mail, file), 'utf8');
+    const code = message.match(/^Subject: .*?(\d{6,8})/m);
+    if (!message.includes(address) || !code) continue;
+    read.add(file);
+    return code[1];
+  }
+  return undefined;
 }
 
-const step = (page, value) => page.locator(`button[name="step"][value="${value}"]`);
+// codeFor waits for the message to an address and returns its code.
+const codeFor = (address) => until(`message to ${address}`, () => messageTo(address));
+
+const step = (page, value) => leads(page, () => page.locator(`button[name="step"][value="${value}"]`).click());
 
 // byCode signs in on the page that is open.
 async function byCode(page, address) {
   await page.locator('#email').fill(address);
-  await step(page, 'send').click();
+  await step(page, 'send');
   await page.locator('#code').fill(await codeFor(address));
-  await step(page, 'code').click();
+  await step(page, 'code');
 }
 
 const verifier = randomBytes(32).toString('base64url');
@@ -124,16 +148,23 @@ async function account(email) {
   return phone;
 }
 
+// copyReady loads the page of a copy again until it can be downloaded by the link of a name.
+async function copyReady(page, name) {
+  const link = page.getByRole('link', { name });
+  await until('copy of the data', async () => await link.count() > 0 || (await page.reload(), false));
+  return link;
+}
+
 // byPassword is byCode for who has a password.
 async function byPassword(page, address) {
   await page.locator('#login').fill(address);
   await page.locator('#password').fill(password);
-  await step(page, 'password').click();
+  await step(page, 'password');
 }
 
 // --- passkeys --------------------------------------------------------------
 
-await flow('Chromium', 'signs in with a passkey by the button of the sign-in page', async () => {
+await visit('Chromium', 'signs in with a passkey by the button of the sign-in page', async () => {
   const { context, page, calm } = await open();
   const key = await authenticator(context, page);
   const phone = await withPasskey(page, 'Grace');
@@ -151,7 +182,7 @@ await flow('Chromium', 'signs in with a passkey by the button of the sign-in pag
   await calm();
 });
 
-await flow('Chromium', 'signs in with a passkey from the suggestions of the address field', async () => {
+await visit('Chromium', 'signs in with a passkey from the suggestions of the address field', async () => {
   const { context, page, calm } = await open();
   const key = await authenticator(context, page);
   const phone = await withPasskey(page, 'Edsger');
@@ -162,7 +193,7 @@ await flow('Chromium', 'signs in with a passkey from the suggestions of the addr
   await calm();
 });
 
-await flow('Chromium', 'steps up: a feature that wants a passkey names acr_values, and lets the stronger token in', async () => {
+await visit('Chromium', 'steps up: a feature that wants a passkey names acr_values, and lets the stronger token in', async () => {
   const { context, page, calm } = await open();
   const key = await authenticator(context, page);
   await withPasskey(page, 'Barbara');
@@ -186,23 +217,23 @@ await flow('Chromium', 'steps up: a feature that wants a passkey names acr_value
 // --- deletion --------------------------------------------------------------
 
 for (const javaScriptEnabled of [true, false]) {
-  await flow('Chromium', `deletes an account, undoes it there, deletes it again and undoes it when signing in to a client${javaScriptEnabled ? '' : ', without JavaScript'}`, async () => {
+  await visit('Chromium', `deletes an account, undoes it there, deletes it again and undoes it when signing in to a client${javaScriptEnabled ? '' : ', without JavaScript'}`, async () => {
     const address = somebody();
     const phone = await account(address);
     const { page, calm } = await open({ javaScriptEnabled });
     const erase = async (signIn) => {
       await page.goto(`${base}/account/delete`);
-      await page.getByRole('link', { name: 'Go on to delete the account' }).click();
+      await leads(page, () => page.getByRole('link', { name: 'Go on to delete the account' }).click());
       await signIn(page, address);
       await page.getByText(`You are signed in as ${address}`).waitFor();
-      await page.getByRole('button', { name: 'Delete the account' }).click();
+      await leads(page, () => page.getByRole('button', { name: 'Delete the account' }).click());
       await page.getByRole('heading', { name: 'Your account is going to be deleted' }).waitFor();
       assert.equal(page.url(), `${base}/account/delete`);
     };
     await erase(byCode);
     await refused(401, 'account_deleted', 'GET', '/v1/me', { token: phone.token });
     await page.reload();
-    await page.getByRole('button', { name: 'Undo the deletion' }).click();
+    await leads(page, () => page.getByRole('button', { name: 'Undo the deletion' }).click());
     await page.getByRole('heading', { name: 'Your account stays' }).waitFor();
     await erase(byPassword);
     await page.goto(authorize('com.example.clients'));
@@ -214,18 +245,14 @@ for (const javaScriptEnabled of [true, false]) {
   });
 }
 
-await flow('Chromium', 'takes a copy of the data from the deletion page', async () => {
+await visit('Chromium', 'takes a copy of the data from the deletion page', async () => {
   const address = somebody();
   await account(address);
   const { page, calm } = await open();
   await page.goto(`${base}/account/delete/confirm`);
   await byCode(page, address);
-  await page.getByRole('button', { name: 'Take a copy of my data first' }).click();
-  const fetchIt = page.getByRole('link', { name: 'Download the copy' });
-  for (let n = 0; n < 200 && !(await fetchIt.count()); n++) {
-    await pause(0.05);
-    await page.reload();
-  }
+  await leads(page, () => page.getByRole('button', { name: 'Take a copy of my data first' }).click());
+  const fetchIt = await copyReady(page, 'Download the copy');
   const [download] = await Promise.all([page.waitForEvent('download'), fetchIt.click()]);
   assert.equal(readFileSync(await download.path()).subarray(0, 2).toString(), 'PK');
   await calm();
@@ -249,24 +276,24 @@ async function tour(options, lang, see) {
   const [one, two] = [somebody(), somebody()];
   await account(one);
   await account(two);
-  const press = (text) => page.getByRole('button', { name: t(text), exact: true }).click();
-  const link = (text) => page.getByRole('link', { name: t(text), exact: true }).click();
+  const press = (text) => leads(page, () => page.getByRole('button', { name: t(text), exact: true }).click());
+  const link = (text) => leads(page, () => page.getByRole('link', { name: t(text), exact: true }).click());
 
   await page.goto(authorize('partner'));
   await page.locator('#passkey button').waitFor();
   await see('sign_in', page);
   await page.locator('#login').fill(one);
   await page.locator('#password').fill('wrong');
-  await step(page, 'password').click();
+  await step(page, 'password');
   await see('sign_in fault', page);
   await page.locator('#email').fill(one);
-  await step(page, 'send').click();
+  await step(page, 'send');
   await see('code', page);
   await page.locator('#code').fill('00000');
-  await step(page, 'code').click();
+  await step(page, 'code');
   await see('code fault', page);
   await page.locator('#code').fill(await codeFor(one));
-  await step(page, 'code').click();
+  await step(page, 'code');
   await see('consent', page);
   await page.goto(authorize('partner', { prompt: 'login' }));
   await byPassword(page, two);
@@ -278,25 +305,21 @@ async function tour(options, lang, see) {
   await page.goto(`${base}/oauth/authorize?client_id=nobody`);
   await see('failed', page);
   await page.goto(`${base}/account/export?id=exp_01h455vb4pex5vsknk084sn02q`);
-  await page.locator(`button[name="user"]`).first().click();
+  await leads(page, () => page.locator(`button[name="user"]`).first().click());
   await see('failed fault', page);
 
   await page.goto(`${base}/account`);
-  await page.locator(`button[name="user"]`, { hasText: one }).click();
+  await leads(page, () => page.locator(`button[name="user"]`, { hasText: one }).click());
   await see('account', page);
   await press('export.ask');
   await see('export', page);
-  const fetchIt = page.getByRole('link', { name: t('export.fetch') });
-  for (let n = 0; n < 200 && !(await fetchIt.count()); n++) {
-    await pause(0.05);
-    await page.reload();
-  }
+  await copyReady(page, t('export.fetch'));
   await see('export ready', page);
 
   await page.goto(`${base}/account/delete`);
   await see('delete', page);
   await link('delete.next');
-  await page.locator(`button[name="user"]`, { hasText: one }).click();
+  await leads(page, () => page.locator(`button[name="user"]`, { hasText: one }).click());
   await see('confirm', page);
   await press('confirm.submit');
   await see('deleting', page);
@@ -313,7 +336,7 @@ async function tour(options, lang, see) {
 
   await page.goto(`${base}/oauth/end-session`);
   await see('sign_out', page);
-  await step(page, 'sign_out').click();
+  await step(page, 'sign_out');
   await see('signed_out', page);
   await calm();
 }

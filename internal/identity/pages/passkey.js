@@ -8,6 +8,7 @@
   const button = form.querySelector('button');
   const status = form.querySelector('[role=status]');
   let waiting; // the ceremony that suggestions wait for
+  let asked = false; // by the button: a ceremony of suggestions would be in its way
 
   const bytes = (text) => Uint8Array.from(atob(text.replace(/-/g, '+').replace(/_/g, '/')), (c) => c.charCodeAt(0));
   const text = (buffer) => btoa(String.fromCharCode(...new Uint8Array(buffer))).replace(/\+/g, '-').replace(/\//g, '_').replace(/=+$/, '');
@@ -40,6 +41,7 @@
   async function suggest() {
     for (let i = 0; i < 6; i++) {
       const publicKey = await options();
+      if (asked) return;
       waiting = new AbortController();
       const old = setTimeout((w) => w.abort('old'), publicKey.timeout ?? 240000, waiting);
       try {
@@ -55,6 +57,7 @@
   }
 
   button.addEventListener('click', async () => {
+    asked = true;
     waiting?.abort('asked');
     status.textContent = '';
     button.disabled = true;

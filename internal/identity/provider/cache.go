@@ -14,9 +14,11 @@ const (
 	minFresh     = 5 * time.Minute
 	maxFresh     = 24 * time.Hour
 	defaultFresh = time.Hour
-	renewEvery   = time.Minute     // for keys that are not known
-	firstBackoff = 2 * time.Second // after a failed fetch, doubled up to renewEvery
-	patience     = time.Second     // how long a fetch is waited for while an older document would do
+	renewBurst   = 4                // fetches for keys that are not known, one right after the other,
+	renewEvery   = 10 * time.Second // and one in this time from then on
+	firstBackoff = 2 * time.Second  // after a failed fetch, doubled up to lastBackoff
+	lastBackoff  = time.Minute
+	patience     = time.Second // how long a fetch is waited for while an older document would do
 )
 
 // life is the time in which goroutines may be started.
@@ -66,10 +68,13 @@ type cached[T any] struct {
 
 	mu       sync.Mutex
 	value    T
-	version  int       // counts successful fetches; 0 = there is no value
-	at       time.Time // of the last successful fetch
+	fetches  int       // that were begun
+	version  int       // the number of the fetch that brought the value; 0 = there is none
+	asked    time.Time // that fetch began then
+	at       time.Time // and ended then
 	until    time.Time // fresh until then
 	tried    time.Time // the last fetch began then
+	renewed  time.Time // renewEvery for each fetch of renew, from when it began or from the one before
 	failures int       // since the last success
 	err      error     // of the last fetch
 	flight   chan struct{}
@@ -109,40 +114,65 @@ func (c *cached[T]) get(ctx context.Context) (T, int, error) {
 func (c *cached[T]) now() time.Time {
 	now := c.clock.Now()
 	if now.Before(c.tried) {
-		c.tried = time.Time{}
+		c.tried, c.renewed = time.Time{}, time.Time{}
 	}
 	if now.Before(c.at) {
-		c.at, c.until = now, now
+		c.at, c.until, c.asked = now, now, time.Time{}
 	}
 	return now
 }
 
-// renew fetches the document for somebody who misses something in this version,
-// at most once a minute. When the last fetch was before began, and less than a
-// minute ago, it is an error that says when to ask again: the provider may have
-// changed it since.
-func (c *cached[T]) renew(ctx context.Context, version int, began time.Time) (T, error) {
+// begun is the number of the last fetch that has begun: a version above it was
+// asked for later than now.
+func (c *cached[T]) begun() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fetches
+}
+
+// renew is for somebody who misses something in this version that was there at
+// the time since. It returns a newer version: the one that is there, the one that
+// is being fetched, or one of a fetch of its own. Such fetches are bounded, by
+// renewBurst and renewEvery for all callers. Where the bound forbids one it returns
+// the same version if that was asked for later than since, and else an error that
+// says when to ask again.
+func (c *cached[T]) renew(ctx context.Context, version int, since time.Time) (T, int, error) {
+	var none T
 	c.mu.Lock()
 	now := c.now()
-	if c.version == version && (c.flight != nil || !now.Before(c.tried.Add(renewEvery))) {
+	if c.version == version && (c.flight != nil || c.mayRenew(now)) {
 		if err := c.join(ctx, now, 0); err != nil {
-			var none T
-			return none, err
+			return none, 0, err
 		}
 	}
 	defer c.mu.Unlock()
-	if c.err != nil {
-		var none T
-		return none, c.retryLater(now)
+	switch {
+	case c.version != version:
+		return c.value, c.version, nil
+	case c.err != nil:
+		return none, 0, c.retryLater(now, c.renewable())
+	case c.asked.Before(since):
+		err := unavailable(nil, ReasonUnreachable, "the provider's keys were asked for too often a moment ago, and may have changed since")
+		err.RetryAfter = c.renewable().Sub(now)
+		return none, 0, err
 	}
-	if wait := c.tried.Add(renewEvery).Sub(now); c.version == version && c.at.Before(began) && wait > 0 {
-		var none T
-		err := unavailable(nil, ReasonUnreachable, "the provider's keys were read a moment ago and may have changed since")
-		err.RetryAfter = wait
-		return none, err
-	}
-	return c.value, nil
+	return c.value, c.version, nil
 }
+
+// mayRenew counts a fetch of renew, or reports that it has to wait. The lock is held.
+func (c *cached[T]) mayRenew(now time.Time) bool {
+	if now.Before(c.renewable()) || now.Before(c.nextTry()) {
+		return false
+	}
+	if c.renewed.Before(now) {
+		c.renewed = now
+	}
+	c.renewed = c.renewed.Add(renewEvery)
+	return true
+}
+
+// renewable is when renew may fetch next. The lock is held.
+func (c *cached[T]) renewable() time.Time { return c.renewed.Add(-(renewBurst - 1) * renewEvery) }
 
 // join waits for a fetch that runs, or starts one: as long as it takes when wait
 // is 0, else for wait at most. The lock is held before and after, and not held when
@@ -181,6 +211,7 @@ func (c *cached[T]) join(ctx context.Context, now time.Time, wait time.Duration)
 // takeOff starts a fetch that no single caller can cancel. The lock is held.
 func (c *cached[T]) takeOff(now time.Time) bool {
 	done := make(chan struct{})
+	number := c.fetches + 1
 	started := c.life.start(func(ctx context.Context) {
 		value, fresh, err := c.fetch(ctx)
 		c.mu.Lock()
@@ -192,23 +223,20 @@ func (c *cached[T]) takeOff(now time.Time) bool {
 			return
 		}
 		c.failures = 0
-		c.version++
-		c.value, c.at = value, c.clock.Now()
+		c.version, c.value, c.asked, c.at = number, value, now, c.clock.Now()
 		c.until = c.at.Add(min(fresh, c.maxStale))
 	})
 	if started {
-		c.flight, c.tried = done, now
+		c.flight, c.fetches, c.tried = done, number, now
 	}
 	return started
 }
-
-func (c *cached[T]) time() time.Time { return c.clock.Now() }
 
 func (c *cached[T]) nextTry() time.Time {
 	if c.failures == 0 {
 		return c.tried
 	}
-	return c.tried.Add(min(firstBackoff<<min(c.failures-1, 10), renewEvery))
+	return c.tried.Add(min(firstBackoff<<min(c.failures-1, 10), lastBackoff))
 }
 
 func (c *cached[T]) usable(now time.Time) bool {
@@ -221,12 +249,14 @@ func (c *cached[T]) stale(now time.Time) (T, int, error) {
 		return c.value, c.version, nil
 	}
 	var none T
-	return none, 0, c.retryLater(now)
+	return none, 0, c.retryLater(now, c.nextTry())
 }
 
-func (c *cached[T]) retryLater(now time.Time) error {
+// retryLater is the error of the last fetch, for who may ask again at next and not
+// before nextTry.
+func (c *cached[T]) retryLater(now, next time.Time) error {
 	err := *asError(c.err)
-	if wait := c.nextTry().Sub(now); wait > 0 && err.Kind == Unavailable {
+	if wait := max(next.Sub(now), c.nextTry().Sub(now)); wait > 0 && err.Kind == Unavailable {
 		err.RetryAfter = max(err.RetryAfter, wait)
 	}
 	return &err

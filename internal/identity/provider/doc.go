@@ -15,7 +15,8 @@
 //     token, 256 KiB for a document of the provider, 100 keys a set.
 //   - A provider that is down costs nothing while its keys are known: they stay
 //     good for Config.MaxStale (24 hours by default). A key that is not known
-//     makes one fetch a minute at most, shared by all callers.
+//     makes a fetch at once, shared by all callers; four in a row and one in ten
+//     seconds at most.
 //   - Addresses that a discovery document names are the provider's word, not the
 //     operator's: they are called only on public networks, or on the issuer's own
 //     origin, or on hosts that the configuration trusts by name. No redirect is

@@ -217,7 +217,7 @@ func TestNothingSecretIsTold(t *testing.T) {
 		_, err1 := p.Verify(context.Background(), Token{IDToken: f.acme.IDToken("flights", map[string]any{"nonce": "canary-nonce"}), Nonce: "canary-nonce"})
 		f.acme.Heal()
 		f.acme.Fail(fail, providertest.Token, providertest.Revoke)
-		f.clock.Advance(renewEvery)
+		f.clock.Advance(lastBackoff)
 		_, err2 := p.Exchange(context.Background(), Code{Code: "canary-code", RedirectURI: callback, Verifier: strings.Repeat("canary", 10), Nonce: "canary-nonce"})
 		_, err3 := p.Revoke(context.Background(), "canary-refresh", "")
 		_, err4 := p.Verify(context.Background(), Token{IDToken: token + "canary", Nonce: "canary-other"})

@@ -129,7 +129,7 @@ func (p *Provider) readNotices(ctx context.Context, body []byte) ([]Notice, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := o.verify(ctx, p.notices.keys); err != nil {
+	if err := o.verify(ctx, p.notices.keys, c.IssuedAt.time()); err != nil {
 		return nil, err
 	}
 	for i := range notices {

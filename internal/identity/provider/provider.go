@@ -185,7 +185,7 @@ func (p *Provider) verify(ctx context.Context, t Token) (*Claims, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.verify(ctx, p.keys); err != nil {
+	if err := o.verify(ctx, p.keys, claims.IssuedAt); err != nil {
 		return nil, err
 	}
 	return claims, nil

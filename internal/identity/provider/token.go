@@ -93,24 +93,11 @@ func (o *opened) replayID(issuer, jti string) string {
 }
 
 // verify checks the signature with the issuer's keys, fetched if they must be.
-func (o *opened) verify(ctx context.Context, keys keySource) error {
-	began := keys.time()
-	set, version, err := keys.get(ctx)
+// issued is when the token says that it was made, checked already.
+func (o *opened) verify(ctx context.Context, keys keySource, issued time.Time) error {
+	found, err := o.keysFor(ctx, keys, issued)
 	if err != nil {
 		return err
-	}
-	found := set.candidates(o.head.KeyID, o.head.Algorithm)
-	if len(found) == 0 && o.head.KeyID != "" {
-		if set.knows(o.head.KeyID) { // of another algorithm: what can be known now is certain enough
-			began = time.Time{}
-		}
-		if set, err = keys.renew(ctx, version, began); err != nil {
-			return err
-		}
-		found = set.candidates(o.head.KeyID, o.head.Algorithm)
-	}
-	if len(found) == 0 {
-		return refuse(ReasonUnknownKey, "the issuer has no such key for this algorithm")
 	}
 	jws, err := jose.ParseSignedCompact(o.text, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(o.head.Algorithm)})
 	if err != nil {
@@ -124,17 +111,51 @@ func (o *opened) verify(ctx context.Context, keys keySource) error {
 	return refuse(ReasonSignature, "the token's signature does not verify")
 }
 
-// keySource is a cached[keySet] or a staticKeys.
-type keySource interface {
-	get(context.Context) (keySet, int, error)
-	renew(context.Context, int, time.Time) (keySet, error)
-	time() time.Time
+// keysFor returns the keys that may have made the signature. For a key that is not
+// known the keys are fetched anew. What was asked for after the call began is the
+// issuer's last word, and so is what was asked for after the token was made, by
+// whichever clock; as long as there is neither, the answer is "later" and not "no".
+func (o *opened) keysFor(ctx context.Context, keys keySource, issued time.Time) ([]jose.JSONWebKey, error) {
+	began := keys.begun()
+	set, version, err := keys.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := set.candidates(o.head.KeyID, o.head.Algorithm)
+	since := issued.Add(clockSkew)
+	if set.knows(o.head.KeyID) { // of another algorithm: what can be known now is certain enough
+		since = time.Time{}
+	}
+	for len(found) == 0 && o.head.KeyID != "" && version <= began {
+		before := version
+		if set, version, err = keys.renew(ctx, before, since); err != nil {
+			return nil, err
+		}
+		if version == before {
+			break
+		}
+		found = set.candidates(o.head.KeyID, o.head.Algorithm)
+	}
+	if len(found) == 0 {
+		return nil, refuse(ReasonUnknownKey, "the issuer has no such key for this algorithm")
+	}
+	return found, nil
 }
 
+// keySource is a cached[keySet] or a staticKeys.
+type keySource interface {
+	begun() int
+	get(context.Context) (keySet, int, error)
+	renew(context.Context, int, time.Time) (keySet, int, error)
+}
+
+// staticKeys never change: their only version is newer than any call.
 type staticKeys keySet
+
+func (staticKeys) begun() int { return 0 }
 
 func (s staticKeys) get(context.Context) (keySet, int, error) { return keySet(s), 1, nil }
 
-func (s staticKeys) renew(context.Context, int, time.Time) (keySet, error) { return keySet(s), nil }
-
-func (staticKeys) time() time.Time { return time.Time{} }
+func (s staticKeys) renew(context.Context, int, time.Time) (keySet, int, error) {
+	return keySet(s), 1, nil
+}
