@@ -44,7 +44,7 @@ type line struct {
 	max    int
 	closed bool
 	wake   chan struct{} // holds a token when the line may have changed for the better
-	crowd  chan struct{} // gets a token for every maxGroup callers in line; nil = nobody wants to know
+	crowd  chan struct{} // gets a token for every crowdSize callers in line; nil = nobody wants to know
 }
 
 func newLine(max int) *line { return &line{max: max, wake: make(chan struct{}, 1)} }
@@ -61,7 +61,7 @@ func (l *line) join(p *pending) error {
 	}
 	p.place = l.queue.PushBack(p)
 	l.signal()
-	if l.queue.Len()%maxGroup == 0 {
+	if l.queue.Len()%crowdSize == 0 {
 		select {
 		case l.crowd <- struct{}{}:
 		default:

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	maxLanes  = 4 // transactions of WriteAll at the same time
-	maxShared = 3 // attempts of one group before its callers go on alone
+	maxLanes  = 4  // transactions of WriteAll at the same time
+	crowdSize = 16 // callers in line for whom another lane begins
+	maxShared = 3  // attempts of one group before its callers go on alone
 
 	// A caller that waits for a row which another transaction holds keeps its
 	// whole group waiting; after this time they go on alone. It is shorter than the
@@ -27,8 +28,8 @@ const (
 
 // lanes run PostgreSQL's WriteAll: loops, whose every transaction takes up those
 // who are in line, sends all their statements in one message, and commits once.
-// Fewer transactions cost less, so that the first lane works alone until a
-// whole group is in line.
+// Fewer transactions cost less, so that the first lane works alone until a crowd
+// is in line.
 type lanes struct {
 	own     *ownCommit
 	line    *line
@@ -41,7 +42,7 @@ func newLanes(own *ownCommit, n, queue int) *lanes {
 	l.line.crowd = make(chan struct{}, n)
 	l.running.Go(func() { l.loop(1, l.line.wake) })
 	for range n - 1 {
-		l.running.Go(func() { l.loop(maxGroup, l.line.crowd) })
+		l.running.Go(func() { l.loop(crowdSize, l.line.crowd) })
 	}
 	return l
 }
