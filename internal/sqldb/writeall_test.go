@@ -262,7 +262,7 @@ func TestStatementsThatAreNotRun(t *testing.T) {
 			defer release()
 			if engine == sqldb.Postgres { // one is taken up, and waits for the connection
 				go db.WriteAll(context.WithoutCancel(t.Context()), []sqldb.Statement{adding("taken up")}) //nolint:errcheck // seen below
-				waitFor(t, "it to wait", func() bool { return db.Stats().Waiting == 1 })
+				waitFor(t, "it to be taken up", func() bool { return db.Stats().Waiting == 1 && db.InLine() == 0 })
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			left := make(chan error, 2)

@@ -10,42 +10,18 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// Statement is one of ExecAll or WriteAll.
+// Statement is one of WriteAll.
 type Statement struct {
 	Text string
 	Args []any
-
-	// Of WriteAll alone.
 	Any  bool  // it is no condition: it may touch any number of rows
 	Into []any // *string, *int64, *int and sql.Scanners for the columns of RETURNING; nil = nothing is returned
 }
 
-// ExecAll runs statements in their order, each of which is to touch a row, and
-// returns how many each has touched. PostgreSQL gets them all in one message
-// (libpq's manual, "Pipeline Mode"), so that none waits for another's answer.
-// SQLite, where there is no way to and fro, stops at the first that touches
-// nothing. After an error nothing of the transaction stays.
-func (t *Tx) ExecAll(ctx context.Context, all []Statement) ([]int64, error) {
-	if t.conn != nil {
-		return t.pipeline(ctx, all)
-	}
-	touched := make([]int64, 0, len(all))
-	for _, s := range all {
-		result, err := t.ExecContext(ctx, s.Text, s.Args...)
-		if err != nil {
-			return nil, err
-		}
-		n, err := result.RowsAffected()
-		if err != nil {
-			return nil, err
-		}
-		if touched = append(touched, n); n == 0 {
-			break
-		}
-	}
-	return touched, nil
-}
-
+// pipeline runs statements in their order and returns how many rows each has
+// touched. PostgreSQL gets them all in one message (libpq's manual, "Pipeline
+// Mode"), so that none waits for another's answer. After an error nothing of the
+// transaction stays.
 func (t *Tx) pipeline(ctx context.Context, all []Statement) ([]int64, error) {
 	batch := &pgx.Batch{}
 	for _, s := range all {
