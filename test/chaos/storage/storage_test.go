@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"landline/internal/sqldb/faultfs"
@@ -39,6 +43,31 @@ func TestPowerCutsShowLossesOfARelaxedDatabase(t *testing.T) {
 	}
 	if o.lossy == 0 || o.corrupt > 0 {
 		t.Errorf("%d of %d cuts broke promises, %d databases are unsound", o.lossy, o.cuts, o.corrupt)
+	}
+}
+
+// A file with a page of something else is told apart from one that lost something.
+func TestAnUnsoundFileIsSeen(t *testing.T) {
+	r := testRig(t)
+	for _, page := range []int64{0, 1, 2} { // the header, the schema's next pages
+		dir, err := r.directory(r.template)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(filepath.Join(dir, "main.db"), os.O_RDWR, 0) // #nosec G304 -- a directory of this test
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, 4096), page*4096)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if broken, corrupt := survey(t.Context(), dir, newPromises()); corrupt == nil {
+			t.Errorf("page %d was overwritten: %q, and no word of an unsound file", page, broken)
+		}
+	}
+	if broken, corrupt := survey(t.Context(), r.template, newPromises()); len(broken) > 0 || corrupt != nil {
+		t.Errorf("a sound file: %q, %v", broken, corrupt)
 	}
 }
 
