@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -26,24 +27,29 @@ func (v providerVerifier) verify(ctx context.Context, p *module.Principal, c Cre
 	if c.IDToken == "" && c.Code == "" {
 		return Proven{}, invalid("id_token", "is needed, or code")
 	}
-	spent, err := v.repeated(ctx, c)
-	if err != nil || spent.UseID != "" {
-		return spent, err
+	var token *provider.Claims
+	if c.IDToken != "" {
+		var err error
+		if token, err = v.p.Verify(ctx, provider.Token{IDToken: c.IDToken, Nonce: c.Nonce}); err != nil {
+			return Proven{}, v.refusal(ctx, err)
+		}
 	}
-	claims, err := v.claims(ctx, c)
-	if err != nil {
-		return Proven{}, v.refusal(ctx, err)
-	}
-	use := useOf(claims.ReplayID)
+	claims := token
 	if c.Code != "" {
-		use = codeUse(c)
+		spent, err := v.repeated(ctx, c, token)
+		if err != nil || spent.UseID != "" {
+			return spent, err
+		}
+		if claims, err = v.exchange(ctx, c, token); err != nil {
+			return Proven{}, v.refusal(ctx, err)
+		}
 	}
 	methods := "fed"
 	if len(claims.AMR) > 0 {
 		methods = strings.Join(append([]string{"fed"}, claims.AMR...), " ")
 	}
 	return Proven{
-		Provider: c.Provider, EmailVerified: claims.EmailVerified, Methods: methods, UseID: use, UseUntil: claims.ExpiresAt.Add(clockSkew),
+		Provider: c.Provider, EmailVerified: claims.EmailVerified, Methods: methods, UseID: credentialUse(c, token), UseUntil: cmp.Or(token, claims).ExpiresAt.Add(clockSkew),
 		Profile: Profile{Issuer: claims.Issuer, Subject: claims.Subject, Email: claims.Email, PrivateEmail: claims.PrivateEmail, Name: claims.Name,
 			Refresh: claims.RefreshToken.Reveal(), Client: claims.ClientID},
 	}, nil
@@ -51,11 +57,8 @@ func (v providerVerifier) verify(ctx context.Context, p *module.Principal, c Cre
 
 // repeated recognises the repeat of a sign-in by its code, which the provider
 // would refuse the second time. SignIn says what becomes of it.
-func (v providerVerifier) repeated(ctx context.Context, c CredentialWire) (Proven, error) {
-	if c.Code == "" {
-		return Proven{}, nil
-	}
-	use := codeUse(c)
+func (v providerVerifier) repeated(ctx context.Context, c CredentialWire, token *provider.Claims) (Proven, error) {
+	use := credentialUse(c, token)
 	_, err := v.s.store.CredentialUse(ctx, use)
 	if errors.Is(err, sqldb.ErrNotFound) {
 		return Proven{}, nil
@@ -63,22 +66,11 @@ func (v providerVerifier) repeated(ctx context.Context, c CredentialWire) (Prove
 	return Proven{Provider: c.Provider, UseID: use, Repeat: true}, err
 }
 
-// claims exchanges the code where there is one: only a code brings the token that
-// a deletion must revoke. An ID token that came with it must be of the same person.
-func (v providerVerifier) claims(ctx context.Context, c CredentialWire) (*provider.Claims, error) {
-	if c.Code == "" {
-		return v.p.Verify(ctx, provider.Token{IDToken: c.IDToken, Nonce: c.Nonce})
-	}
-	subject := ""
-	if c.IDToken != "" {
-		claims, err := v.p.Verify(ctx, provider.Token{IDToken: c.IDToken, Nonce: c.Nonce})
-		if err != nil {
-			return nil, err
-		}
-		subject = claims.Subject
-	}
+// exchange exchanges the code: only a code brings the token that a deletion must
+// revoke. An ID token that came with it must be of the same person.
+func (v providerVerifier) exchange(ctx context.Context, c CredentialWire, token *provider.Claims) (*provider.Claims, error) {
 	claims, err := v.p.Exchange(ctx, provider.Code{Code: c.Code, RedirectURI: c.RedirectURI, Verifier: c.CodeVerifier, Nonce: c.Nonce, ClientID: c.client})
-	if err == nil && subject != "" && claims.Subject != subject {
+	if err == nil && token != nil && claims.Subject != token.Subject {
 		return nil, problem.New(problem.CredentialInvalid, "id_token and code are of different people")
 	}
 	return claims, err
@@ -123,4 +115,12 @@ func useOf(replay string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-func codeUse(c CredentialWire) string { return useOf("code\x00" + c.Provider + "\x00" + c.Code) }
+// credentialUse is what the credential is remembered by: its ID token where there is
+// one, also beside a code, which the provider takes once. By itself the token
+// would still be good.
+func credentialUse(c CredentialWire, token *provider.Claims) string {
+	if token != nil {
+		return useOf(token.ReplayID)
+	}
+	return useOf("code\x00" + c.Provider + "\x00" + c.Code)
+}
