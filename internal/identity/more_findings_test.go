@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"net/http"
 	"testing"
 
 	"landline/internal/identity/provider/providertest"
@@ -28,4 +29,37 @@ func TestAnIDTokenBesideACodeIsSpentToo(t *testing.T) {
 			t.Errorf("the repeat, whose first answer was lost: %d %s", repeat.status, repeat.last.Raw)
 		}
 	})
+}
+
+// A page that was drawn for one account never acts on another, which is all that
+// is signed in when the button is pressed.
+func TestAPageActsOnTheAccountThatItShows(t *testing.T) {
+	oauthEngines(t, func(t *testing.T, f *fixture) {
+		f.account("ada@example.com")
+		f.account("ben@example.com")
+		b := f.browser()
+		b.password(b.get(accountPath), "ada@example.com", "right")
+		page := b.password(b.press(b.get(confirmPath), "step", "another"), "ben@example.com", "right")
+		page.says(t, 200, "You are signed in as ben@example.com")
+		_, form := b.fields(page, "step", "delete")
+		ben := form.Get("user")
+		if _, err := f.service.changeWithSessions(t.Context(), ben, Change{EndAll: &EndAll{UserID: ben, Reason: ReasonSignOut, At: f.clock.Now()}}); err != nil {
+			t.Fatal(err)
+		}
+		if a := b.press(page, "step", "delete"); a.Status == http.StatusSeeOther {
+			t.Errorf("ben's page led to %s", a.Header.Get("Location"))
+		}
+		if n := f.count(t, "SELECT COUNT(*) FROM app_user WHERE state = 'deleting'"); n != 0 {
+			t.Errorf("%d accounts are deleted: the page was ben's, who has signed out, and only ada was there", n)
+		}
+	})
+}
+
+func TestACodeIsForTheAccountThatWasChosen(t *testing.T) {
+	ada, ben := Grant{User: User{ID: "usr_1"}, Session: Session{AuthTime: t0, Methods: "pwd"}}, "usr_2"
+	a := &authRequest{client: &client{ThirdParty: true}, redirect: "https://a.example/cb", maxAge: -1, scopes: []string{"openid"}}
+	f := flowFacts{Accounts: []Grant{ada}, User: ben, Started: t0, Now: t0, Acted: true, Allowed: true}
+	if v := decideConsent(a, f, decideAccount(a, f), ""); v.Step == flowIssue {
+		t.Errorf("ben allowed it and was signed out meanwhile: %+v", v)
+	}
 }

@@ -88,7 +88,7 @@ func decideOwn(page string, f flowFacts) flowVerdict {
 	case len(f.Accounts) == 0:
 		return flowVerdict{Step: flowSignIn}
 	case i >= 0:
-	case len(f.Accounts) > 1:
+	case len(f.Accounts) > 1 || f.User != "": // who the page was drawn for may have been signed out elsewhere
 		return flowVerdict{Step: flowChoose}
 	default:
 		i = 0
@@ -165,7 +165,8 @@ func (s *Service) ownVerdict(f *flow) flowVerdict {
 	accounts := f.v.accounts(s.now())
 	user := f.user
 	if user == "" && f.req.export != "" { // the copy says whose it is, or reading it will say what is wrong
-		if e, err := s.life.export(f.r.Context(), f.req.export); err == nil {
+		e, err := s.life.export(f.r.Context(), f.req.export)
+		if err == nil && slices.ContainsFunc(accounts, func(g Grant) bool { return g.User.ID == e.UserID }) {
 			user = e.UserID
 		}
 	}

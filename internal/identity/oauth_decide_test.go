@@ -52,6 +52,8 @@ func TestDecideAccountKeepsItsPromises(t *testing.T) {
 			t.Fatal("somebody who is not signed in")
 		case a.hint != "" && v.Grant.User.ID != a.hint:
 			t.Fatal("somebody else than the hint")
+		case a.hint == "" && f.User != "" && v.Grant.User.ID != f.User:
+			t.Fatal("somebody else than was chosen")
 		case a.prompt("login") && !fresh:
 			t.Fatal("prompt=login without a sign-in")
 		case a.maxAge >= 0 && !fresh && f.Now.Sub(v.Grant.Session.AuthTime) > a.maxAge:

@@ -56,6 +56,8 @@ func decideAccount(a *authRequest, f flowFacts) flowVerdict {
 	case len(accounts) == 0:
 		return ask(flowSignIn, "login_required")
 	case f.User != "" && i >= 0:
+	case f.User != "" && a.hint == "": // who was chosen has been signed out meanwhile, and nobody stands in
+		return ask(flowChoose, "account_selection_required")
 	case a.prompt("select_account"):
 		return ask(flowChoose, "account_selection_required")
 	case a.prompt("login"):
