@@ -63,3 +63,28 @@ func TestACodeIsForTheAccountThatWasChosen(t *testing.T) {
 		t.Errorf("ben allowed it and was signed out meanwhile: %+v", v)
 	}
 }
+
+// identity.accounts.one and the bound of accounts hold also where the anonymous
+// user, who is back beside a signed-in account, becomes one or part of one.
+func TestOneAccountHoldsForAnonymousUsersToo(t *testing.T) {
+	withNotes(t, func(t *testing.T, f *fixture, n *notes) {
+		f.service.config.Accounts.One = true
+		f.phone("other").signIn("dora", "n0")
+		for name, who := range map[string]string{"promote": "bob", "merge": "dora"} {
+			p := f.phone(name)
+			p.signIn("carol-"+name, "n1-"+name)
+			carol := p.access
+			p.back() // the installation's credential gives it an anonymous user beside carol
+			n.add(t, p.user, "op-"+name)
+			if p.signIn(who, "n2-"+name); p.status != 200 || (p.merged != nil) != (name == "merge") {
+				t.Fatalf("%s: %d %s", name, p.status, p.last.Raw)
+			}
+			if a := f.get("/v1/me", "Authorization", "Bearer "+carol); a.Status != 401 {
+				t.Errorf("%s: accounts.one keeps two: %d %s", name, a.Status, a.Raw)
+			}
+			if a := p.me(); a.Status != 200 {
+				t.Errorf("%s: who signed in is out: %d %s", name, a.Status, a.Raw)
+			}
+		}
+	})
+}

@@ -341,6 +341,9 @@ func (s *Service) proofOf(session Session, a *attempt) Session {
 
 // planPromote is L2: no row moves, every token stays good.
 func (s *Service) planPromote(ctx context.Context, a *attempt) error {
+	if err := s.accountsLeft(ctx, a); err != nil {
+		return err
+	}
 	u := a.current.User
 	a.change.Promote = u.ID
 	u.Kind = Account
@@ -371,6 +374,9 @@ func (s *Service) planMerge(ctx context.Context, a *attempt) error {
 		a.out.Session.Formerly = withFormer(there.Formerly, from.ID, a.now)
 		a.change.Reassign = &Reassign{Before: a.owner.ID, Current: there.Current, After: a.out.Session}
 	} else {
+		if err := s.accountsLeft(ctx, a); err != nil {
+			return err
+		}
 		a.out.Session = s.proofOf(a.current.Session, a)
 		a.out.Session.UserID = a.owner.ID
 		formerly, err := s.formerlyHere(ctx, a.owner.ID, a.p.InstallationID)
