@@ -88,3 +88,13 @@ func TestOneAccountHoldsForAnonymousUsersToo(t *testing.T) {
 		}
 	})
 }
+
+// What a provider says of how a person signed in there is no proof that this
+// sign-in here resists phishing: a pushed question is swk as well (RFC 8176).
+func TestAProvidersWordIsNoPhishingResistance(t *testing.T) {
+	for methods, want := range map[string]string{"fed hwk": "1", "fed swk mfa": "1", "fed": "1", "fed phr": "1", "swk user": "phr", "hwk": "phr"} {
+		if got := acrOf(methods); got != want {
+			t.Errorf("%q: %q, want %q", methods, got, want)
+		}
+	}
+}

@@ -1,19 +1,30 @@
 package identity
 
 import (
+	"slices"
 	"strings"
 
 	"landline/internal/module"
 )
 
+// methodFederated stands before the methods that a sign-in provider names.
+const methodFederated = "fed"
+
 // acrOf is the class that the methods of a session (RFC 8176) amount to, "" for
-// an installation whose user has proven nothing but the installation.
+// an installation whose user has proven nothing but the installation. A
+// provider's methods are of the sign-in there and say nothing of phishing: its
+// swk may be a question that was pushed to a phone. They never amount to more than basic.
 func acrOf(methods string) string {
 	acr := ""
-	for _, m := range strings.Fields(methods) {
+	all := strings.Fields(methods)
+	federated := slices.Contains(all, methodFederated)
+	for _, m := range all {
 		switch m {
 		case "hwk", "swk", "phr", "passkey":
-			return module.ACRPhr
+			if !federated {
+				return module.ACRPhr
+			}
+			acr = module.ACRBasic
 		case methodKey, methodSecret:
 		default:
 			acr = module.ACRBasic

@@ -44,10 +44,7 @@ func (v providerVerifier) verify(ctx context.Context, p *module.Principal, c Cre
 			return Proven{}, v.refusal(ctx, err)
 		}
 	}
-	methods := "fed"
-	if len(claims.AMR) > 0 {
-		methods = strings.Join(append([]string{"fed"}, claims.AMR...), " ")
-	}
+	methods := strings.Join(append([]string{methodFederated}, claims.AMR...), " ")
 	return Proven{
 		Provider: c.Provider, EmailVerified: claims.EmailVerified, Methods: methods, UseID: credentialUse(c, token), UseUntil: cmp.Or(token, claims).ExpiresAt.Add(clockSkew),
 		Profile: Profile{Issuer: claims.Issuer, Subject: claims.Subject, Email: claims.Email, PrivateEmail: claims.PrivateEmail, Name: claims.Name,
