@@ -16,6 +16,7 @@ const (
 	defaultFresh = time.Hour
 	renewBurst   = 4                // fetches for keys that are not known, one right after the other,
 	renewEvery   = 10 * time.Second // and one in this time from then on
+	doubtEvery   = time.Minute      // fetches for signatures that known keys do not verify
 	firstBackoff = 2 * time.Second  // after a failed fetch, doubled up to lastBackoff
 	lastBackoff  = time.Minute
 	patience     = time.Second // how long a fetch is waited for while an older document would do
@@ -75,6 +76,7 @@ type cached[T any] struct {
 	until    time.Time // fresh until then
 	tried    time.Time // the last fetch began then
 	renewed  time.Time // renewEvery for each fetch of renew, from when it began or from the one before
+	doubted  time.Time // the last fetch of doubt began then
 	failures int       // since the last success
 	err      error     // of the last fetch
 	flight   chan struct{}
@@ -114,7 +116,7 @@ func (c *cached[T]) get(ctx context.Context) (T, int, error) {
 func (c *cached[T]) now() time.Time {
 	now := c.clock.Now()
 	if now.Before(c.tried) {
-		c.tried, c.renewed = time.Time{}, time.Time{}
+		c.tried, c.renewed, c.doubted = time.Time{}, time.Time{}, time.Time{}
 	}
 	if now.Before(c.at) {
 		c.at, c.until, c.asked = now, now, time.Time{}
@@ -156,6 +158,28 @@ func (c *cached[T]) renew(ctx context.Context, version int, since time.Time) (T,
 		err.RetryAfter = c.renewable().Sub(now)
 		return none, 0, err
 	}
+	return c.value, c.version, nil
+}
+
+// doubt is for somebody whose signature does not verify with what this version
+// has: something else may have taken its place since. It returns the newest
+// version, after a fetch where doubtEvery allows one. Whoever forges a signature
+// gets here, so these fetches are not counted with those of renew, of which new
+// keys need some to be left.
+func (c *cached[T]) doubt(ctx context.Context, version int) (T, int, error) {
+	c.mu.Lock()
+	now := c.now()
+	mayFetch := !now.Before(c.doubted.Add(doubtEvery)) && !now.Before(c.nextTry())
+	if c.version == version && (c.flight != nil || mayFetch) {
+		if c.flight == nil {
+			c.doubted = now
+		}
+		if err := c.join(ctx, now, 0); err != nil {
+			var none T
+			return none, 0, err
+		}
+	}
+	defer c.mu.Unlock()
 	return c.value, c.version, nil
 }
 

@@ -58,6 +58,16 @@ func (i *Issuer) Rotate() string {
 	return k.id
 }
 
+// Replace makes a new RS256 key that signs from now on, under the id of the one
+// that signed until now, as some issuers do.
+func (i *Issuer) Replace() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	last := len(i.keys) - 1
+	i.keys[last] = &signingKey{id: i.keys[last].id, alg: jose.RS256, key: rsaKey(i.made)}
+	i.made++
+}
+
 // RotateES256 is Rotate with a P-256 key.
 func (i *Issuer) RotateES256() string {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
