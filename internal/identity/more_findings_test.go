@@ -2,6 +2,8 @@ package identity
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"landline/internal/identity/provider/providertest"
@@ -96,5 +98,36 @@ func TestAProvidersWordIsNoPhishingResistance(t *testing.T) {
 		if got := acrOf(methods); got != want {
 			t.Errorf("%q: %q, want %q", methods, got, want)
 		}
+	}
+}
+
+// Nothing that is stored of an address that waits for its code, or of an
+// authorization request that was pushed, tells the address.
+func TestAddressesAreNotStoredInClear(t *testing.T) {
+	withCredentials(t, func(t *testing.T, f *fixture, _ *providertest.Issuer, _ *outbox) {
+		p := f.phone("a")
+		if a := f.post("/v1/auth/email-code", map[string]any{"email": "Ada.Lovelace@example.com"}, p.bearer()...); a.Status != http.StatusAccepted {
+			t.Fatalf("%d %s", a.Status, a.Raw)
+		}
+		if text := strings.ToLower(dump(t, f.db)); strings.Contains(text, "lovelace") {
+			t.Error("the address is in the database")
+		}
+	})
+	f := oauthFixture(t)
+	u := httptest.NewRequest(http.MethodGet, authorizeURL(testApp.ID, appRedirect, "login_hint", "lovelace@example.com"), nil).URL.Query()
+	var pairs []string
+	for name := range u {
+		pairs = append(pairs, name, u.Get(name))
+	}
+	a := f.form(pushedPath, pairs...)
+	if a.Status != http.StatusCreated {
+		t.Fatalf("%d %s", a.Status, a.Raw)
+	}
+	if strings.Contains(dump(t, f.db), "lovelace") {
+		t.Error("the login_hint of a pushed request is in the database")
+	}
+	b := f.browser()
+	if page := b.get(authorizePath + "?client_id=" + testApp.ID + "&request_uri=" + a.str("request_uri")); page.Status != 200 || !strings.Contains(page.Raw, "lovelace@example.com") {
+		t.Errorf("%d %s", page.Status, page.Raw)
 	}
 }

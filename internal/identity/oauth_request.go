@@ -1,16 +1,11 @@
 package identity
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"landline/internal/sqldb"
 )
 
 // authRequest is an authorization request that may be worked on.
@@ -190,40 +185,4 @@ func (a *authRequest) fillWishes(in url.Values) *authFault {
 func isHash(text string) bool {
 	raw, err := decode64(text)
 	return err == nil && len(raw) == 32
-}
-
-const (
-	kindPushed   = "oauth.par"
-	pushedLife   = 5 * time.Minute
-	pushedPrefix = "urn:ietf:params:oauth:request_uri:"
-)
-
-// pushed replaces a request_uri by what was pushed under it (RFC 9126 §4). It
-// returns a fault for one that is not known, or not the client's.
-func (s *Service) pushed(ctx context.Context, in url.Values) (url.Values, *authFault, error) {
-	handle, ok := strings.CutPrefix(in.Get("request_uri"), pushedPrefix)
-	if !ok || len(in["request_uri"]) != 1 {
-		return in, nil, nil
-	}
-	gone := &authFault{Code: "invalid_request", Description: "request_uri is not known, or no longer: begin again in the app"}
-	key, err := s.blind("oauth par\x00" + handle)
-	if err != nil {
-		return nil, nil, err
-	}
-	ch, err := s.store.Challenge(ctx, key)
-	if errors.Is(err, sqldb.ErrNotFound) {
-		return nil, gone, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	var raw string
-	if ch.Kind != kindPushed || !s.now().Before(ch.ExpiresAt) || json.Unmarshal(ch.State, &raw) != nil {
-		return nil, gone, nil
-	}
-	out, err := url.ParseQuery(raw)
-	if err != nil || out.Get("client_id") != in.Get("client_id") {
-		return nil, gone, nil
-	}
-	return out, nil, nil
 }

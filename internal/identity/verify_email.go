@@ -248,6 +248,7 @@ func (v emailVerifier) try(ctx context.Context, p *module.Principal, address ema
 	if err := json.Unmarshal(slot.State, &ch); err != nil {
 		return false, err
 	}
+	ch.Address = address.Key
 	after, outcome := ch.Verify(codeKeys(v), p.InstallationID, input, now)
 	v.s.metrics.codes.WithLabelValues(string(outcome)).Inc()
 	if !outcome.OK() && outcome != emailcode.Wrong {

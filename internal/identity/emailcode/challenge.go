@@ -34,7 +34,7 @@ const (
 type Challenge struct {
 	ID           string    `json:"id"`
 	Purpose      string    `json:"purpose"` // for example "sign_in"; a code for one is none for another
-	Address      string    `json:"address"` // Address.Key
+	Address      string    `json:"-"`       // Address.Key. It is not stored: who finds the row by its Slot knows it, and sets it
 	Installation string    `json:"installation"`
 	Decoy        bool      `json:"decoy,omitempty"` // was never sent and is never accepted
 	Digits       int       `json:"digits"`

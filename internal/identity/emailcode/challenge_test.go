@@ -72,15 +72,18 @@ func TestCodeIsAcceptedOnceAsPeopleTypeIt(t *testing.T) {
 	}
 }
 
-func TestWhatIsStoredDoesNotTellTheCode(t *testing.T) {
+func TestWhatIsStoredTellsNeitherCodeNorAddress(t *testing.T) {
 	c, code := issue(t, request("ins_1"))
 	text, err := json.Marshal(c)
-	if err != nil || strings.Contains(string(text), code) {
+	if err != nil || strings.Contains(string(text), code) || strings.Contains(string(text), "ann") {
 		t.Fatalf("%s %v", text, err)
 	}
 	var back Challenge
-	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, c) {
+	if err := json.Unmarshal(text, &back); err != nil || back.Address != "" {
 		t.Errorf("%+v %v", back, err)
+	}
+	if back.Address = c.Address; !reflect.DeepEqual(back, c) {
+		t.Errorf("%+v", back)
 	}
 	for name, change := range map[string]func(*Challenge){ // a row that was moved or edited is worth nothing
 		"purpose": func(c *Challenge) { c.Purpose = "delete" }, "address": func(c *Challenge) { c.Address = "eve@example.com" },

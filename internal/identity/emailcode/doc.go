@@ -6,7 +6,7 @@
 // What it guarantees:
 //   - A code is accepted once, within its lifetime, from the installation that
 //     asked for it, before it has been guessed wrong Attempts times; then it dies.
-//     What is stored is a keyed hash: the database alone does not give codes away.
+//     What is stored is a keyed hash: the database alone gives away neither codes nor addresses.
 //   - What a stranger does changes nothing for an installation on which the
 //     address was proved before (a known one): a stranger's request replaces no code but
 //     its own, its wrong guesses kill no code but its own, and the limits for
