@@ -131,3 +131,18 @@ func TestAddressesAreNotStoredInClear(t *testing.T) {
 		t.Errorf("%d %s", page.Status, page.Raw)
 	}
 }
+
+// Clients are told the reasons that the reference names, and no others.
+func TestReasonsThatClientsSee(t *testing.T) {
+	documented := []Reason{ReasonExpiredIdle, ReasonExpiredAbsolute, ReasonReused, ReasonStaleDuplicate, ReasonSessionRevoked,
+		ReasonAccountDeleted, ReasonAccountLocked, ReasonUserMerged, ReasonClientMismatch}
+	known := map[Reason]bool{}
+	for _, r := range documented {
+		known[r] = true
+	}
+	for _, r := range append(documented, "", ReasonSignOut, ReasonRevocation, ReasonOperator, ReasonReinstalled, ReasonReplaced, ReasonCodeReplayed, ReasonUnlinked, ReasonPassword) {
+		if !known[r.public()] {
+			t.Errorf("%q is told as %q", r, r.public())
+		}
+	}
+}

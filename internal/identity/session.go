@@ -57,8 +57,7 @@ func (s Session) RefreshExpiresAt() time.Time {
 // Reason tells a client why a refresh was refused, and an operator why a session ended.
 type Reason string
 
-// The reasons. Those that begin refresh_token_, session_, account_, user_ and
-// client_ are sent to clients; the rest are causes of session_revoked.
+// The reasons. The first block is sent to clients; the rest are causes of session_revoked.
 const (
 	ReasonExpiredIdle     Reason = "refresh_token_expired_idle"
 	ReasonExpiredAbsolute Reason = "refresh_token_expired_absolute"
@@ -83,7 +82,7 @@ const (
 // public is the reason as clients may see it.
 func (r Reason) public() Reason {
 	switch r {
-	case ReasonSignOut, ReasonRevocation, ReasonOperator, ReasonReinstalled, ReasonReplaced, ReasonUnlinked, ReasonCodeReplayed, "":
+	case ReasonSignOut, ReasonRevocation, ReasonOperator, ReasonReinstalled, ReasonReplaced, ReasonUnlinked, ReasonCodeReplayed, ReasonPassword, "":
 		return ReasonSessionRevoked
 	}
 	return r
