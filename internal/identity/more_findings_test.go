@@ -146,3 +146,16 @@ func TestReasonsThatClientsSee(t *testing.T) {
 		}
 	}
 }
+
+// Introspection calls every refresh token good that the token endpoint takes.
+func TestIntrospectionKnowsTokensOfBeforeASignIn(t *testing.T) {
+	s := Session{Current: 4, Previous: 3, AcceptedFrom: 1}
+	for counter, want := range map[int64]bool{1: true, 2: true, 3: true, 4: true, 5: false} {
+		if got := s.takes(counter); got != want {
+			t.Errorf("%d: %v", counter, got)
+		}
+	}
+	if (Session{Current: 4, Previous: 3}).takes(2) {
+		t.Error("an older one")
+	}
+}

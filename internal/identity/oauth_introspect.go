@@ -56,9 +56,9 @@ func (s *Service) introspect(ctx context.Context, by caller, token string) (intr
 	if g.Session.State != SessionActive || g.User.State != UserActive {
 		return introspection{}, nil
 	}
-	if out.ClientID == "" { // a refresh token: the newest one, or the one before it, whose answer may have been lost
+	if out.ClientID == "" { // a refresh token
 		t, _ := s.refresh.verify(token)
-		if now.After(g.Session.RefreshExpiresAt()) || t.version != g.Session.KeyVersion || t.counter != g.Session.Current && t.counter != g.Session.Previous {
+		if now.After(g.Session.RefreshExpiresAt()) || t.version != g.Session.KeyVersion || !g.Session.takes(t.counter) {
 			return introspection{}, nil
 		}
 		out = introspection{Active: true, Scope: g.Session.Scope, ClientID: g.Session.ClientID, Subject: g.User.ID, Issuer: s.app.PublicURL,

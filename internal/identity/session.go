@@ -188,6 +188,12 @@ func (s Session) acceptedBefore(counter int64) bool {
 	return counter == s.Previous || s.AcceptedFrom > 0 && counter >= s.AcceptedFrom && counter < s.Previous
 }
 
+// takes reports whether the number can be refreshed with, as far as the session's
+// line says: it is the newest one, or may be the last whose answer arrived.
+func (s Session) takes(counter int64) bool {
+	return counter == s.Current || s.acceptedBefore(counter)
+}
+
 // maxRenewals bounds how many sign-ins in a row issue a number without one of them being used.
 const maxRenewals = 16
 
