@@ -153,7 +153,7 @@ func (s *Service) handlePasskeyOptions(ctx context.Context, in *passkeyOptionsIn
 }
 
 func tokensWireOf(session string, t Tokens) tokensWire {
-	return tokensWire{ID: session, AccessToken: t.Access, TokenType: "Bearer", ExpiresIn: seconds(t.AccessFor),
+	return tokensWire{ID: session, AccessToken: t.Access, TokenType: tokenType(t.Bound), ExpiresIn: seconds(t.AccessFor),
 		RefreshToken: t.Refresh, RefreshExpiresIn: seconds(t.RefreshFor)}
 }
 

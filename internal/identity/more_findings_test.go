@@ -159,3 +159,13 @@ func TestIntrospectionKnowsTokensOfBeforeASignIn(t *testing.T) {
 		t.Error("an older one")
 	}
 }
+
+// The answer of a sign-in in a session that is bound to a key says how its tokens are sent.
+func TestATokenThatIsBoundIsCalledSo(t *testing.T) {
+	if w := tokensWireOf("ses_1", Tokens{Bound: true}); w.TokenType != "DPoP" {
+		t.Error(w.TokenType)
+	}
+	if w := tokensWireOf("ses_1", Tokens{}); w.TokenType != "Bearer" {
+		t.Error(w.TokenType)
+	}
+}

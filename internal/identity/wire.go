@@ -76,7 +76,7 @@ type userWire struct {
 type tokensWire struct {
 	ID               string `json:"id" doc:"The session." example:"ses_01h455vb4pex5vsknk084sn02q"`
 	AccessToken      string `json:"access_token"`
-	TokenType        string `json:"token_type" enum:"Bearer"`
+	TokenType        string `json:"token_type" enum:"Bearer,DPoP" doc:"How the access token is sent: DPoP (RFC 9449) in a session whose tokens are bound to a key."`
 	ExpiresIn        int64  `json:"expires_in" doc:"Seconds until the access token expires."`
 	RefreshToken     string `json:"refresh_token"`
 	RefreshExpiresIn int64  `json:"refresh_expires_in" doc:"Seconds until the session ends unless it is refreshed."`
