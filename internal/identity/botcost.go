@@ -24,8 +24,8 @@ func (s *Service) checkWork(r Registration) error {
 	if r.Proof != nil {
 		subject = r.Proof.Key.Thumbprint
 	}
-	if subject == "" { // a wrong secret: the copy of an installation is new as well
-		subject = r.InstallationID
+	if subject == "" { // a wrong secret makes a new installation, another one for each secret
+		subject = r.Secret
 	}
 	sum := sha256.Sum256([]byte("landline-work\x00" + s.app.ID + "\x00" + subject + "\x00" + r.Work))
 	if zeroBits(sum[:]) >= want {

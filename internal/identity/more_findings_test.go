@@ -1,8 +1,10 @@
 package identity
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -168,4 +170,38 @@ func TestATokenThatIsBoundIsCalledSo(t *testing.T) {
 	if w := tokensWireOf("ses_1", Tokens{}); w.TokenType != "Bearer" {
 		t.Error(w.TokenType)
 	}
+}
+
+// One proof of work makes one installation, whatever secrets are shown with one id.
+func TestAProofOfWorkIsForOneInstallation(t *testing.T) {
+	f := sqliteFixture(t)
+	f.config.BotCost.Bits = 8
+	f.start(nil)
+	const id = "ins_01h455vb4pex5vsknk084sn02q"
+	made := 0
+	for _, secret := range []string{strings.Repeat("A", 43), strings.Repeat("B", 42) + "A", strings.Repeat("C", 42) + "A"} {
+		if a := f.post(registerPath, map[string]any{"installation_id": id, "installation_secret": secret, "work": workFor(t, id, 8)}); a.Status == 201 {
+			made++
+		}
+		if a := f.post(registerPath, map[string]any{"installation_id": id, "installation_secret": secret, "work": workFor(t, secret, 8)}); a.Status != 201 {
+			t.Errorf("with work for this secret: %d %s", a.Status, a.Raw)
+		}
+	}
+	if made > 0 {
+		t.Errorf("one proof of work for the id made %d installations", made)
+	}
+}
+
+// workFor finds the proof of work of a first launch that subject identifies.
+func workFor(t *testing.T, subject string, bits int) string {
+	t.Helper()
+	for n := range 1 << 16 {
+		work := strconv.Itoa(n)
+		sum := sha256.Sum256([]byte("landline-work\x00" + testApp.ID + "\x00" + subject + "\x00" + work))
+		if zeroBits(sum[:]) >= bits {
+			return work
+		}
+	}
+	t.Fatal("no proof of work was found")
+	return ""
 }

@@ -16,7 +16,7 @@ type registerBody struct {
 	PublicKey          publicKeyWire `json:"public_key,omitempty"`
 	Proof              string        `json:"proof,omitempty" maxLength:"4096" doc:"A JWT as in RFC 9449 §4.2, signed with the private key of public_key: typ dpop+jwt, alg ES256, jwk, htm POST, htu the URL of this call, iat, a fresh jti."`
 	Reinstalled        bool          `json:"reinstalled,omitempty" doc:"The app was installed anew although its credential survived: a signed-in account on this installation is signed out."`
-	Work               string        `json:"work,omitempty" maxLength:"64" doc:"Proof of work of a new installation, where the server asks for one: SHA-256 over landline-work, the app id, the Idempotency-Key (or the thumbprint of public_key) and this text, joined by zero bytes, begins with as many zero bits as the answer proof_of_work_required says."`
+	Work               string        `json:"work,omitempty" maxLength:"64" doc:"Proof of work of a new installation, where the server asks for one: SHA-256 over landline-work, the app id, the Idempotency-Key (or the thumbprint of public_key, or installation_secret) and this text, joined by zero bytes, begins with as many zero bits as the answer proof_of_work_required says."`
 	App                *appWire      `json:"app,omitempty"`
 }
 
