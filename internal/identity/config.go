@@ -49,7 +49,7 @@ type LimitsConfig struct {
 type RefreshConfig struct {
 	Idle     config.Duration `yaml:"idle" doc:"A session ends when it is not refreshed for this long, 1d to 365d. An anonymous user comes back with the installation's credential."`
 	Absolute config.Duration `yaml:"absolute" doc:"A session ends this long after it began, 1d to 1095d."`
-	Limit    int             `yaml:"limit" doc:"Refreshes of one session per minute, and at once, 5 to 100000; more are 429 rate_limited, after which the same token is good again. An app needs one per access_token_lifetime."`
+	Limit    int             `yaml:"limit" doc:"Refreshes and token exchanges of one session per minute, and at once, 5 to 100000; more are 429 rate_limited, after which the same token is good again. An app needs one per access_token_lifetime."`
 	Grace    config.Duration `yaml:"grace" doc:"How long after a refresh the same request counts as a repeat of it and gets the same token, 1s to 5m. A longer grace helps thieves and nobody else: later repeats are recovered too."`
 }
 

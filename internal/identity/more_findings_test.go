@@ -205,3 +205,19 @@ func workFor(t *testing.T, subject string, bits int) string {
 	t.Fatal("no proof of work was found")
 	return ""
 }
+
+// Exchanges are bounded like refreshes: each is an entry of the audit log.
+func TestExchangesOfOneSessionAreLimited(t *testing.T) {
+	f := oauthFixture(t)
+	f.config.Refresh.Limit = 5
+	f.start(nil)
+	f.host()
+	token := f.account("ada@example.com")
+	last := answer{}
+	for range 7 {
+		last = f.form(tokenPath, "grant_type", grantExchange, "client_id", testApp.ID, "subject_token", token, "subject_token_type", typeAccessToken)
+	}
+	if last.Status != 429 || last.str("code") != "rate_limited" || last.Body["error"] != nil || last.Header.Get("Retry-After") == "" {
+		t.Errorf("%d %s", last.Status, last.Raw)
+	}
+}

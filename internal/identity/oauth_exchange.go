@@ -59,6 +59,9 @@ func (s *Service) exchange(ctx context.Context, by caller, form url.Values) (out
 	if err != nil || refused != nil {
 		return out, refused, err
 	}
+	if err := s.limitRefresh(ctx, subject.Session); err != nil { // each is an entry of the audit log
+		return out, nil, err
+	}
 	if jkt := subject.Confirm.KeyThumbprint; jkt != "" && !by.Proven && jkt != by.KeyProof {
 		return bad("invalid_request", "subject_token is bound to a key: send a DPoP proof of it")
 	}

@@ -53,14 +53,14 @@ func (s *Service) refreshFor(ctx context.Context, token string, by caller, scope
 	return out, err
 }
 
-// limitRefresh bounds what the holder of a session's token can make the storage
-// do. It changes nothing of the session: the token is good again later.
+// limitRefresh bounds what the holder of a session's tokens can make the storage
+// do. It changes nothing of the session: the same token is good again later.
 func (s *Service) limitRefresh(ctx context.Context, session string) error {
 	var state [1]limit.State
 	if s.limits.Take(ctx, []limit.Check{{Policy: s.refreshLimit, Key: session, Shared: true}}, state[:]) {
 		return nil
 	}
-	return problem.New(problem.RateLimited, "this session is refreshed too often; the same refresh token is good again after the wait").After(max(state[0].Wait, time.Second))
+	return problem.New(problem.RateLimited, "too many tokens are asked for in this session; the same request is good again after the wait").After(max(state[0].Wait, time.Second))
 }
 
 var errKeyNotHere = errors.New("the token's key was made by another node a moment ago and is not known here yet")
