@@ -1,14 +1,17 @@
 package identity
 
 import (
+	"context"
 	"crypto/sha256"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"landline/internal/identity/provider/providertest"
+	"landline/internal/sqldb"
 )
 
 // An app may send Apple's ID token together with its code. Both are spent then:
@@ -220,4 +223,78 @@ func TestExchangesOfOneSessionAreLimited(t *testing.T) {
 	if last.Status != 429 || last.str("code") != "rate_limited" || last.Body["error"] != nil || last.Header.Get("Retry-After") == "" {
 		t.Errorf("%d %s", last.Status, last.Raw)
 	}
+}
+
+// A code that was used for something else sets no password, and says so.
+func TestAUsedCodeSetsNoPassword(t *testing.T) {
+	withCredentials(t, func(t *testing.T, f *fixture, _ *providertest.Issuer, box *outbox) {
+		p := f.phone("a")
+		f.post("/v1/auth/email-code", map[string]any{"email": "ada@example.com"}, p.bearer()...)
+		code := f.deliver(box)
+		if p.take(f.post("/v1/auth/sign-in", map[string]any{"provider": "email_code", "email": "ada@example.com", "code": code}, p.bearer()...)); p.status != 200 {
+			t.Fatalf("%d %s", p.status, p.last.Raw)
+		}
+		set := func(code, password string) answer {
+			return f.post("/v1/auth/sign-up", map[string]any{"email": "ada@example.com", "code": code, "password": password}, p.bearer()...)
+		}
+		set(code, "correct horse battery staple").wantCode(t, "after a sign-in with the code", 403, "credential_used")
+		f.clock.Advance(2 * time.Minute)
+		f.post("/v1/auth/email-code", map[string]any{"email": "ada@example.com"}, p.bearer()...)
+		code = f.deliver(box)
+		for range 2 { // the second because the answer was lost
+			if a := set(code, "correct horse battery staple"); a.Status != 200 {
+				t.Fatalf("%d %s", a.Status, a.Raw)
+			}
+		}
+		set(code, "another horse battery staple").wantCode(t, "another password with the same code", 403, "credential_used")
+		if a := f.post("/v1/auth/sign-in", map[string]any{"provider": "password", "email": "ada@example.com", "password": "correct horse battery staple"}, p.bearer()...); a.Status != 200 {
+			t.Errorf("%d %s", a.Status, a.Raw)
+		}
+	})
+}
+
+// A code proves the address once, also when the storage fails right after it was
+// accepted: the same call again goes on.
+func TestACodeOutlivesASignInThatFailed(t *testing.T) {
+	withCredentials(t, func(t *testing.T, f *fixture, _ *providertest.Issuer, box *outbox) {
+		var failing *refusing
+		f.start(func(s Store) Store {
+			failing = &refusing{Store: s}
+			return failing
+		})
+		p, thief := f.phone("a"), f.phone("thief")
+		f.post("/v1/auth/email-code", map[string]any{"email": "ada@example.com"}, p.bearer()...)
+		body := map[string]any{"provider": "email_code", "email": "ada@example.com", "code": f.deliver(box)}
+		signIn := func(p *phone) answer { return p.take(f.post("/v1/auth/sign-in", body, p.bearer()...)) }
+		failing.when = func(c Change) bool { return c.Promote != "" }
+		if signIn(p); p.status != 503 {
+			t.Fatalf("%d %s", p.status, p.last.Raw)
+		}
+		failing.when = nil
+		signIn(thief).wantCode(t, "elsewhere", 403, "credential_invalid")
+		first := p.access
+		if signIn(p); p.status != 200 || p.last.str("user", "kind") != "account" {
+			t.Fatalf("the same call again: %d %s", p.status, p.last.Raw)
+		}
+		repeat := &phone{f: f, access: first}
+		if signIn(repeat); repeat.status != 200 || repeat.user != p.user {
+			t.Errorf("once more: %d %s", repeat.status, repeat.last.Raw)
+		}
+		f.post("/v1/auth/sign-out", nil, p.bearer()...)
+		p.back()
+		signIn(p).wantCode(t, "after a sign-out", 403, "credential_used")
+	})
+}
+
+// refusing fails the changes that it is told to.
+type refusing struct {
+	Store
+	when func(Change) bool
+}
+
+func (s *refusing) Apply(ctx context.Context, c Change) (bool, error) {
+	if s.when != nil && s.when(c) {
+		return false, sqldb.ErrUnavailable
+	}
+	return s.Store.Apply(ctx, c)
 }

@@ -111,7 +111,7 @@ func (s *Service) hold(ctx context.Context, a *attempt, refusal error) error {
 	// When somebody was faster the credential is spent already: by a repeat, which has
 	// the same answer, or elsewhere, where it is no use to this caller.
 	_, err = s.store.Apply(ctx, Change{
-		Use:  &CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, ExpiresAt: a.proven.UseUntil},
+		Use:  &CredentialUse{ID: a.proven.UseID, InstallationID: a.p.InstallationID, ExpiresAt: a.proven.UseUntil, Held: a.proven.Settle},
 		Take: a.proven.Take, Challenges: []Challenge{waits},
 		Audit: []audit.Entry{userEntry(ctx, a.p.UserID, "sign_in.refuse", cmp.Or(a.owner.ID, a.p.UserID), string(problem.From(refusal).Code), nil)},
 	})

@@ -214,14 +214,19 @@ func (v emailVerifier) verify(ctx context.Context, p *module.Principal, c Creden
 	}
 	proven := Proven{Provider: providerEmail, EmailVerified: true, Methods: emailMethods, UseID: use,
 		Profile: Profile{Issuer: issuerEmail, Subject: address.Key, Email: address.Mail}}
-	if used, err := v.s.store.CredentialUse(ctx, use); err == nil && used.InstallationID == p.InstallationID {
+	used, err := v.s.store.CredentialUse(ctx, use)
+	switch {
+	case err != nil && !errors.Is(err, sqldb.ErrNotFound):
+		return Proven{}, err
+	case err == nil && used.UserID != "":
 		proven.Repeat = true // SignIn gives the same answer
 		return proven, nil
-	} else if err != nil && !errors.Is(err, sqldb.ErrNotFound) {
-		return Proven{}, err
+	case err == nil && v.s.now().Before(used.ExpiresAt): // accepted before, and nothing has come of it yet
+		proven.UseUntil = used.ExpiresAt
+		return proven, nil
 	}
 	for range maxCodeTries {
-		done, err := v.try(ctx, p, address, c.Code)
+		done, err := v.try(ctx, p, address, c.Code, use)
 		if err != nil {
 			return Proven{}, err
 		}
@@ -233,8 +238,10 @@ func (v emailVerifier) verify(ctx context.Context, p *module.Principal, c Creden
 	return Proven{}, problem.New(problem.StorageUnavailable, "the code is being tried by other requests").After(time.Second)
 }
 
-// try returns false when what it read has changed before it could write.
-func (v emailVerifier) try(ctx context.Context, p *module.Principal, address emailcode.Address, input string) (bool, error) {
+// try returns false when what it read has changed before it could write. That a
+// code was right is written down under use, spent by nobody: what comes after may
+// fail, and the same call again then needs no other code.
+func (v emailVerifier) try(ctx context.Context, p *module.Principal, address emailcode.Address, input, use string) (bool, error) {
 	now := v.s.now()
 	refused := problem.New(problem.CredentialInvalid, "the code is wrong or too old, or another one was sent since")
 	slot, err := v.slot(ctx, emailcode.Slot(purposeSignIn, address.Key, p.InstallationID))
@@ -258,8 +265,10 @@ func (v emailVerifier) try(ctx context.Context, p *module.Principal, address ema
 	if err != nil {
 		return false, err
 	}
+	var c Change
 	if outcome.OK() {
 		e.p.Pair, e.p.Known = v.s.codes.Succeeded(e.p.Pair), true
+		c.Use = &CredentialUse{ID: use, InstallationID: p.InstallationID, ExpiresAt: now.Add(mailLife)}
 	} else {
 		e.p.Pair, e.s = v.s.codes.Failed(e.p.Known, e.p.Pair, e.s, now)
 	}
@@ -270,7 +279,8 @@ func (v emailVerifier) try(ctx context.Context, p *module.Principal, address ema
 	if err != nil {
 		return false, err
 	}
-	done, err := v.s.store.Apply(ctx, Change{Challenges: append(all, slot)})
+	c.Challenges = append(all, slot)
+	done, err := v.s.store.Apply(ctx, c)
 	if err == nil && done && !outcome.OK() {
 		return false, refused.With("attempts_left", after.Left())
 	}

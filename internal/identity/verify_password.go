@@ -118,10 +118,44 @@ func (s *Service) SignUp(ctx context.Context, p *module.Principal, c CredentialW
 	if err != nil {
 		return SignedIn{}, err
 	}
+	if proven.Repeat {
+		if err := s.isPassword(ctx, proven.Profile, c.Password); err != nil {
+			return SignedIn{}, err
+		}
+		return s.signIn(ctx, p, proven, o)
+	}
 	text, err := s.passwords.Hash(ctx, c.Password)
 	if err != nil {
 		return SignedIn{}, err
 	}
 	proven.Profile.Secret, proven.Profile.Name, proven.NewPassword = []byte(text), c.Name, true
 	return s.signIn(ctx, p, proven, o)
+}
+
+// isPassword refuses a code that was used already, unless it set this password:
+// then its answer was lost. Whoever signed in with it must ask for another one.
+func (s *Service) isPassword(ctx context.Context, address Profile, text string) error {
+	lookup, err := s.lookup(address.Issuer, address.Subject)
+	if err != nil {
+		return err
+	}
+	i, _, err := s.store.IdentityBy(ctx, lookup)
+	if errors.Is(err, sqldb.ErrNotFound) { // unlinked since
+		return credentialUsed()
+	}
+	if err != nil {
+		return err
+	}
+	stored, err := s.profile(ctx, i)
+	if err != nil {
+		return err
+	}
+	if len(stored.Secret) == 0 {
+		return credentialUsed()
+	}
+	same, _, err := s.passwords.Verify(ctx, text, string(stored.Secret))
+	if err == nil && !same {
+		err = credentialUsed()
+	}
+	return err
 }
