@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"landline/internal/identity/passkey"
+	"landline/internal/identity/passkey/passkeytest"
 	"landline/internal/identity/provider/providertest"
 	"landline/internal/sqldb"
 )
@@ -297,4 +300,32 @@ func (s *refusing) Apply(ctx context.Context, c Change) (bool, error) {
 		return false, sqldb.ErrUnavailable
 	}
 	return s.Store.Apply(ctx, c)
+}
+
+// A form that the browser sends once more, because its user reloads the page, gets
+// the page of the first time: the account waits to be erased, and can be kept.
+func TestAReloadedSignInAsksAgain(t *testing.T) {
+	withCredentials(t, func(t *testing.T, f *fixture, _ *providertest.Issuer, _ *outbox) {
+		f.config.Passkey = passkey.Config{RPID: "example.com", Origins: []string{testApp.PublicURL}}
+		f.start(nil)
+		device := passkeytest.NewSynced(testApp.PublicURL)
+		p := f.phone("a")
+		o := f.post("/v1/auth/passkey-options", map[string]any{"ceremony": "registration", "name": "ada"}, p.bearer()...)
+		p.take(f.post("/v1/auth/sign-in", map[string]any{"provider": "passkey", "passkey": json.RawMessage(must(device.Create(must(json.Marshal(o.Body["options"])))))}, p.bearer()...))
+		if a := f.send(http.MethodDelete, "/v1/me", nil, p.bearer()...); a.Status != http.StatusAccepted {
+			t.Fatalf("%d %s", a.Status, a.Raw)
+		}
+		b := f.browser()
+		v := b.passkeyForm(b.get(confirmPath))
+		options := b.post(optionsPath, v)
+		v.Set("step", "passkey")
+		v.Set("passkey", string(must(device.Get([]byte(options.Raw)))))
+		for i := range 2 {
+			page := b.post(accountPath, v)
+			page.says(t, 200, "Undo the deletion")
+			if i == 1 {
+				b.press(page, "step", "undo").says(t, 200, "Your account stays")
+			}
+		}
+	})
 }

@@ -194,7 +194,12 @@ func (s *Service) signInBrowser(ctx context.Context, w http.ResponseWriter, v *v
 	if err != nil {
 		return "", err
 	}
-	if known {
+	if proven.Repeat { // a form that was sent once more: what it proved may be waiting for an answer
+		if _, err := s.resumeHeld(ctx, p.InstallationID, &proven); err != nil {
+			return "", err
+		}
+	}
+	if known && !proven.Repeat {
 		if err := s.isKnown(ctx, proven); err != nil {
 			return "", err
 		}
