@@ -20,7 +20,7 @@ import (
 func (s *Service) inUse(ctx context.Context, a *attempt) error {
 	token := newToken()
 	t, err := s.newTicket(ctx, kindConflict, token, a.p.InstallationID, a.owner.ID,
-		ticket{User: a.p.UserID, Owner: a.owner.ID, Proven: a.proven, At: a.now.UnixMilli()}, a.now.Add(conflictFor))
+		ticket{User: a.p.UserID, Owner: a.owner.ID, Proven: a.proven, At: a.provenAt().UnixMilli()}, a.now.Add(conflictFor))
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (s *Service) inUse(ctx context.Context, a *attempt) error {
 		return err
 	}
 	return problem.New(problem.IdentityInUse, "this way to sign in belongs to another account; sign in with conflict_token to use that account").
-		With("conflict_token", token).With("expires_in", int(conflictFor/time.Second)).With("can_merge", s.config.Merge.Accounts)
+		With("conflict_token", token).With("expires_in", int(conflictFor/time.Second)).With("can_merge", s.config.Merge.Accounts && a.now.Sub(a.provenAt()) <= freshFor)
 }
 
 func badConflict() error {
@@ -79,6 +79,9 @@ func (s *Service) MergeAccount(ctx context.Context, p *module.Principal, provide
 		}
 		if provider != t.Proven.Provider {
 			return none(invalid("provider", "is not the one of the credential that conflict_token stands for"))
+		}
+		if s.now().Sub(time.UnixMilli(t.At)) > freshFor { // its token may be younger than the proof
+			return none(invalid("conflict_token", "stands for a proof that is more than five minutes old: prove the other account again"))
 		}
 		i, m, done, err := s.mergeAccountOnce(ctx, p, t)
 		if err != nil || done {

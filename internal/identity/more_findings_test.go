@@ -329,3 +329,30 @@ func TestAReloadedSignInAsksAgain(t *testing.T) {
 		}
 	})
 }
+
+// A credential that waits for a decision may be shown again, and does not become a
+// fresh proof by that: accounts merge on what was proven within five minutes.
+func TestAnOldProofMergesNoAccounts(t *testing.T) { // L7
+	engines(t, func(t *testing.T, f *fixture) {
+		f.service.config.Merge.Accounts = true
+		p, q := f.phone("a"), f.phone("b")
+		p.signIn("alice", "n1")
+		q.signIn("bob", "n2")
+		q.link("alice", "n3").wantCode(t, "bob links alice's", 409, "identity_in_use")
+		f.clock.Advance(6 * time.Minute)
+		q.signIn("bob", "n4")
+		a := q.link("alice", "n3")
+		a.wantCode(t, "the same credential again", 409, "identity_in_use")
+		if a.Body["can_merge"] != false {
+			t.Errorf("%s", a.Raw)
+		}
+		q.link("", "", "conflict_token", a.str("conflict_token"), "confirm", true).wantCode(t, "a merge on a proof of six minutes ago", 400, "invalid_request")
+		if u := must(f.service.store.User(t.Context(), p.user)); u.State != UserActive {
+			t.Errorf("alice's account is %s", u.State)
+		}
+		a = q.link("alice", "n5")
+		if a = q.link("", "", "conflict_token", a.str("conflict_token"), "confirm", true); a.Status != 200 {
+			t.Errorf("with a new proof: %d %s", a.Status, a.Raw)
+		}
+	})
+}

@@ -84,6 +84,14 @@ type attempt struct {
 	after    []Revocation
 }
 
+// provenAt is when the credential was verified.
+func (a *attempt) provenAt() time.Time {
+	if a.proven.at.IsZero() {
+		return a.now
+	}
+	return a.proven.at
+}
+
 // signInOnce returns nil when what it read has changed before it could write.
 func (s *Service) signInOnce(ctx context.Context, p *module.Principal, proven Proven, o SignInOptions) (*SignedIn, error) {
 	a, err := s.read(ctx, p, proven)

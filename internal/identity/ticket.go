@@ -104,7 +104,7 @@ func (s *Service) hold(ctx context.Context, a *attempt, refusal error) error {
 		until = a.proven.UseUntil
 	}
 	waits, err := s.newTicket(ctx, kindHeld, a.proven.UseID, a.p.InstallationID, cmp.Or(a.owner.ID, a.current.User.ID),
-		ticket{User: a.p.UserID, Owner: a.owner.ID, Proven: a.proven, At: a.now.UnixMilli()}, until)
+		ticket{User: a.p.UserID, Owner: a.owner.ID, Proven: a.proven, At: a.provenAt().UnixMilli()}, until)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (s *Service) resumeHeld(ctx context.Context, installation string, proven *P
 	if now.Profile.Secret != nil { // the password that is set now, not that of the first try
 		proven.Profile.Secret, proven.NewPassword = now.Profile.Secret, now.NewPassword
 	}
-	proven.held = &c
+	proven.held, proven.at = &c, time.UnixMilli(t.At)
 	return true, nil
 }
 

@@ -222,7 +222,7 @@ func (v emailVerifier) verify(ctx context.Context, p *module.Principal, c Creden
 		proven.Repeat = true // SignIn gives the same answer
 		return proven, nil
 	case err == nil && v.s.now().Before(used.ExpiresAt): // accepted before, and nothing has come of it yet
-		proven.UseUntil = used.ExpiresAt
+		proven.UseUntil, proven.at = used.ExpiresAt, used.ExpiresAt.Add(-mailLife)
 		return proven, nil
 	}
 	for range maxCodeTries {

@@ -39,6 +39,7 @@ type Proven struct {
 	Take   *Challenge `json:"-"` // what it answered: it is removed with the sign-in
 	Settle bool       `json:"-"` // UseID is spent by nobody yet, and the credential was verified again
 	held   *Challenge // it was refused with a question before: UseID is spent, and what waited goes with the sign-in
+	at     time.Time  // when it was verified, where that was not now; zero = now
 }
 
 // ErasureReport is what was done, without anything personal.
