@@ -68,10 +68,15 @@ func (lifeStore) run(ctx context.Context, tx *sqldb.Tx, user string, r ErasureRe
 	return n == 1, err
 }
 
+// finish records that the erasure is done; errUnmet: somebody else has.
 func (lifeStore) finish(ctx context.Context, tx *sqldb.Tx, user string, at time.Time, r ErasureReport) error {
 	text, err := json.Marshal(r)
-	if err == nil {
-		_, err = exec(ctx, tx, "ErasureFinish", sqldb.Millis(at), string(text), user)
+	if err != nil {
+		return err
+	}
+	n, err := exec(ctx, tx, "ErasureFinish", sqldb.Millis(at), string(text), user)
+	if err == nil && n != 1 {
+		err = errUnmet
 	}
 	return err
 }

@@ -80,9 +80,6 @@ func (s *Service) MergeAccount(ctx context.Context, p *module.Principal, provide
 		if provider != t.Proven.Provider {
 			return none(invalid("provider", "is not the one of the credential that conflict_token stands for"))
 		}
-		if s.now().Sub(time.UnixMilli(t.At)) > freshFor { // its token may be younger than the proof
-			return none(invalid("conflict_token", "stands for a proof that is more than five minutes old: prove the other account again"))
-		}
 		i, m, done, err := s.mergeAccountOnce(ctx, p, t)
 		if err != nil || done {
 			return i, m, err
@@ -108,6 +105,9 @@ func (s *Service) mergeAccountOnce(ctx context.Context, p *module.Principal, t t
 	}
 	if a.owner.ID != t.Owner || a.owner.ID == "" {
 		return i, m, false, badConflict()
+	}
+	if a.now.Sub(time.UnixMilli(t.At)) > freshFor { // the token may be younger than the proof
+		return i, m, false, invalid("conflict_token", "stands for a proof that is more than five minutes old: prove the other account again")
 	}
 	if err := s.usable(ctx, a); err != nil {
 		return i, m, false, err

@@ -356,3 +356,28 @@ func TestAnOldProofMergesNoAccounts(t *testing.T) { // L7
 		}
 	})
 }
+
+// Of two nodes that finish one erasure one tells of it.
+func TestAnErasureIsToldOnce(t *testing.T) {
+	engines(t, func(t *testing.T, f *fixture) {
+		p := f.phone("a")
+		if a := f.send(http.MethodDelete, "/v1/me", nil, p.bearer()...); a.Status != http.StatusAccepted {
+			t.Fatalf("%d %s", a.Status, a.Raw)
+		}
+		e := must(f.service.life.erasure(t.Context(), p.user))
+		if err := f.service.eraseRun(t.Context(), &e); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second has read that it is running before the first was done
+			if err := f.service.eraseLast(t.Context(), e, []string{p.user}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if told := f.events.list(); len(told) != 1 || told[0] != EventDeleted+" "+p.user {
+			t.Errorf("%q", told)
+		}
+		if n := strings.Count(strings.Join(f.actions(), " "), "user.erase"); n != 1 {
+			t.Errorf("%d entries of the audit log", n)
+		}
+	})
+}
