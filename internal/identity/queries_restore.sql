@@ -7,8 +7,10 @@ SELECT id, state, end_reason FROM session WHERE state <> 'active' AND id > $1 OR
 -- name: RevocationsAll
 SELECT session_id, 'revoked', reason FROM session_revocation WHERE session_id > $1 ORDER BY session_id LIMIT $2;
 
+-- Who was erased has rows in the backup again: deleting, until they are erased once more.
+
 -- name: UsersGone
-SELECT id, state, '' FROM app_user WHERE state IN ('locked', 'locked_no_login', 'deleting', 'deleted') AND id > $1 ORDER BY id LIMIT $2;
+SELECT id, CASE state WHEN 'deleted' THEN 'deleting' ELSE state END, CAST(COALESCE(state_at, 0) AS TEXT) FROM app_user WHERE state IN ('locked', 'locked_no_login', 'deleting', 'deleted') AND id > $1 ORDER BY id LIMIT $2;
 
 -- name: SessionEndAgain
 UPDATE session SET state = $1, end_reason = $2 WHERE id = $3 AND state = 'active';
@@ -17,11 +19,13 @@ UPDATE session SET state = $1, end_reason = $2 WHERE id = $3 AND state = 'active
 INSERT INTO session_revocation (session_id, reason, revoked_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
 
 -- name: UserEndAgain
-UPDATE app_user SET state = $1 WHERE id = $2 AND state = 'active';
+UPDATE app_user SET state = $1, state_at = $2 WHERE id = $3 AND state = 'active';
 
 -- name: ErasuresBegun
-SELECT user_id, 'waiting', CAST(erase_at AS TEXT) FROM erasure WHERE state IN ('waiting', 'running') AND user_id > $1 ORDER BY user_id LIMIT $2;
+SELECT user_id, CASE state WHEN 'waiting' THEN 'waiting' ELSE 'running' END, CAST(erase_at AS TEXT) FROM erasure
+WHERE state IN ('waiting', 'running', 'done') AND user_id > $1 ORDER BY user_id LIMIT $2;
 
 -- name: ErasureBeginAgain
-INSERT INTO erasure (user_id, state, requested_by, requested_at, erase_at, report) VALUES ($1, $2, '', $3, $4, '{}')
+INSERT INTO erasure (user_id, state, requested_by, requested_at, erase_at, report)
+SELECT u.id, CAST($1 AS TEXT), '', CAST($2 AS BIGINT), CAST($3 AS BIGINT), '{}' FROM app_user u WHERE u.id = $4 AND u.state <> 'deleted'
 ON CONFLICT (user_id) DO UPDATE SET state = excluded.state, erase_at = excluded.erase_at WHERE erasure.state = 'undone';

@@ -132,18 +132,24 @@ func carryRevocations(ctx context.Context, r module.Restored, c *module.Carried)
 }
 
 func carryUsers(ctx context.Context, r module.Restored, c *module.Carried) error {
-	return carry(ctx, r, c, "UsersGone", func(w *writer, e ended) { w.any("UserEndAgain", e.state, e.id) })
+	return carry(ctx, r, c, "UsersGone", func(w *writer, e ended) { w.any("UserEndAgain", e.state, millisOr(e.why, time.Now()), e.id) })
 }
 
-// carryErasures brings those that had begun; clean finishes what is due.
+// millisOr reads Unix milliseconds; what is none, and 0, is at.
+func millisOr(text string, at time.Time) int64 {
+	if ms, err := strconv.ParseInt(text, 10, 64); err == nil && ms > 0 {
+		return ms
+	}
+	return sqldb.Millis(at)
+}
+
+// carryErasures brings those that had begun, as far as the backup knows their
+// users: those that were done run again, and cannot be undone. The journal of the
+// node, or else clean, finishes them.
 func carryErasures(ctx context.Context, r module.Restored, c *module.Carried) error {
 	now := time.Now()
 	return carry(ctx, r, c, "ErasuresBegun", func(w *writer, e ended) {
-		at, err := strconv.ParseInt(e.why, 10, 64)
-		if err != nil {
-			at = sqldb.Millis(now)
-		}
-		w.any("ErasureBeginAgain", e.id, e.state, sqldb.Millis(now), at)
+		w.any("ErasureBeginAgain", e.state, sqldb.Millis(now), millisOr(e.why, now), e.id)
 		w.wrote = false // counted with its user
 	})
 }

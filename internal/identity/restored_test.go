@@ -8,6 +8,8 @@ import (
 	"landline/internal/audit"
 	"landline/internal/clock"
 	"landline/internal/module"
+	"landline/internal/queue"
+	"landline/internal/secret"
 	"landline/internal/sqldb"
 	"landline/internal/testkit"
 )
@@ -113,4 +115,63 @@ func TestRestoreKeepsTheWindowShut(t *testing.T) {
 	if until, err := NewSQLStore(backup, log).RestoreUntil(t.Context()); err != nil || !until.IsZero() {
 		t.Errorf("the window ends %v, %v", until, err)
 	}
+}
+
+// A backup from before an erasure has the user's rows again: they are erased again,
+// also where the replaced database, which says that the user is gone, was read.
+func TestARestoreErasesAgainWhatTheReplacedDatabaseHadErased(t *testing.T) {
+	testkit.Engines(t, func(t *testing.T, open func(*testing.T, ...sqldb.Migrations) *sqldb.DB) {
+		all := []sqldb.Migrations{secret.Migrations, queue.Migrations, audit.Migrations, Migrations}
+		f := newFixture(t, open(t, all...))
+		replaced := open(t, all...)
+		there := NewSQLStore(replaced, audit.New(replaced, clock.System))
+		p, waiting, idle := f.phone("gone"), f.phone("leaving"), f.phone("shut-out")
+		for i, one := range []*phone{p, waiting, idle} {
+			one.signIn(fmt.Sprint("subject-", i), fmt.Sprint("n-", i))
+			u := must(f.service.store.User(t.Context(), one.user))
+			if done, err := there.Apply(t.Context(), Change{User: &u}); err != nil || !done {
+				t.Fatal(done, err)
+			}
+		}
+		lately := sqldb.Millis(time.Now())
+		for _, change := range []string{
+			`UPDATE app_user SET state = 'deleted' WHERE id = '` + p.user + `'`,
+			`INSERT INTO erasure (user_id, state, requested_by, requested_at, erase_at, finished_at, report) VALUES ('` + p.user + `', 'done', '', 1, 1, 2, '{}')`,
+			`UPDATE app_user SET state = 'deleting' WHERE id = '` + waiting.user + `'`,
+			`INSERT INTO erasure (user_id, state, requested_by, requested_at, erase_at, report) VALUES ('` + waiting.user + `', 'waiting', '', 1, ` + fmt.Sprint(lately) + `, '{}')`,
+			`UPDATE app_user SET state = 'locked_no_login', state_at = ` + fmt.Sprint(lately) + ` WHERE id = '` + idle.user + `'`,
+			`INSERT INTO erasure (user_id, state, requested_by, requested_at, erase_at, finished_at, report) VALUES ('usr_01h455vb4pex5vsknk084sn02q', 'done', '', 1, 1, 2, '{}')`,
+		} {
+			if _, err := replaced.Writer().ExecContext(t.Context(), change); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if c, err := restored(t.Context(), module.Restored{DB: f.db, Audit: f.audit, Replaced: replaced, Window: time.Hour, Reason: "drill"}); err != nil || c.Fault != nil {
+			t.Fatal(c, err)
+		}
+		if again := must(f.service.replayErasures(t.Context(), []string{p.user})); again != 1 {
+			t.Errorf("%d erased again", again)
+		}
+		if err := f.service.undoErasure(t.Context(), p.user, audit.Entry{Action: "user.undelete", Target: p.user}); err == nil {
+			t.Error("an erasure that was done can be undone")
+		}
+		if err := f.service.erase(t.Context(), p.user, 1); err != nil {
+			t.Fatal(err)
+		}
+		if left := must(f.service.store.IdentitiesOf(t.Context(), p.user, 1)); len(left) != 0 {
+			t.Error("the way to sign in is back")
+		}
+		if u := must(f.service.store.User(t.Context(), p.user)); u.State != UserDeleted {
+			t.Errorf("the user is %s", u.State)
+		}
+		if e := must(f.service.life.erasure(t.Context(), waiting.user)); e.State != ErasureWaiting {
+			t.Errorf("a deletion that can be undone is %s", e.State)
+		}
+		if u := must(f.service.store.User(t.Context(), idle.user)); u.State != UserNoLogin || sqldb.Millis(u.StateAt) != lately {
+			t.Errorf("locked_no_login since %v: the thirty days begin anew, or are over", u.StateAt)
+		}
+		if n := f.count(t, "SELECT COUNT(*) FROM erasure"); n != 2 {
+			t.Errorf("%d erasures, want those of the two users that the backup knows", n)
+		}
+	})
 }
