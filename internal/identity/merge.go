@@ -137,8 +137,9 @@ func (s *Service) finishMerge(ctx context.Context, from string) error {
 	}
 }
 
-// finalUser follows merges to the user who is. Accounts are not merged, so the
-// way is one step long; the bound is for what operators may do one day.
+// finalUser follows merges to the user who is. When an account is merged the users
+// before it are redirected, so that the way is one step long; a restored backup may
+// have more, and the bound ends what should never be a circle.
 func (s *Service) finalUser(ctx context.Context, user string) (string, error) {
 	for range 8 {
 		u, err := s.store.User(ctx, user)

@@ -42,14 +42,13 @@ func (s *Service) oauthHandlers() []module.Handler {
 // handleToken is RFC 6749 §3.2. Everything that a retry could mend is answered
 // as a problem, without the member error.
 func (s *Service) handleToken(w http.ResponseWriter, r *http.Request) {
-	form, ok := readForm(w, r)
+	form, by, ok := s.called(w, r)
 	if !ok {
 		return
 	}
-	by, refused, err := s.callerOf(r, form)
-	if err == nil && refused == nil {
-		by.KeyProof, refused, err = s.keyProof(w, r)
-	}
+	var refused *tokenRefusal
+	var err error
+	by.KeyProof, refused, err = s.keyProof(w, r)
 	switch {
 	case err != nil:
 		problem.Write(w, r, retryable(err))
@@ -144,19 +143,11 @@ const revokeWithin = 10 * time.Second
 // handleRevoke is RFC 7009: 200 also for what is no token of ours, but never
 // when the storage has not taken the revocation.
 func (s *Service) handleRevoke(w http.ResponseWriter, r *http.Request) {
-	form, ok := readForm(w, r)
+	form, by, ok := s.called(w, r)
 	if !ok {
 		return
 	}
-	by, refused, err := s.callerOf(r, form)
-	switch {
-	case err != nil:
-		problem.Write(w, r, retryable(err))
-		return
-	case refused != nil:
-		refuse(w, *refused)
-		return
-	case form.Get("token") == "":
+	if form.Get("token") == "" {
 		refuse(w, tokenRefusal{Error: "invalid_request", Description: "token is missing"})
 		return
 	}

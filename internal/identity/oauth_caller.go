@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"landline/internal/problem"
 )
 
 // caller is who sends a request to an OAuth endpoint.
@@ -23,6 +25,24 @@ type caller struct {
 
 // errClient is a client that does not authenticate as it must.
 var errClient = errors.New("the client's authentication is not accepted")
+
+// called reads the form of an endpoint that clients call, and who calls. It
+// answers, and returns false, where either is not as it must be.
+func (s *Service) called(w http.ResponseWriter, r *http.Request) (form url.Values, by caller, ok bool) {
+	if form, ok = readForm(w, r); !ok {
+		return nil, caller{}, false
+	}
+	by, refused, err := s.callerOf(r, form)
+	switch {
+	case err != nil:
+		problem.Write(w, r, retryable(err))
+	case refused != nil:
+		refuse(w, *refused)
+	default:
+		return form, by, true
+	}
+	return nil, caller{}, false
+}
 
 // callerOf finds out who calls. It returns a refusal to be answered, or an error
 // for a storage that gives no certain answer. A client that has a secret or a

@@ -62,19 +62,9 @@ func (s *Service) exchange(ctx context.Context, by caller, form url.Values) (out
 	if err := s.limitRefresh(ctx, subject.Session); err != nil { // each is an entry of the audit log
 		return out, nil, err
 	}
-	if jkt := subject.Confirm.KeyThumbprint; jkt != "" && !by.Proven && jkt != by.KeyProof {
-		return bad("invalid_request", "subject_token is bound to a key: send a DPoP proof of it")
-	}
-	to := grantee{client: by.ID, lifetime: by.client.Access, until: time.Unix(subject.Expires, 0), jkt: by.KeyProof}
-	if to.audience = form.Get("audience"); to.audience != "" && to.audience != s.app.ID && !slices.Contains(by.client.Audiences, to.audience) {
-		return bad("invalid_target", "the client may not have tokens for this audience")
-	}
-	scope, ok := narrow(form.Get("scope"), subject.Scope)
-	if ok && form.Get("scope") == "" { // what the old token has and this client may have
-		scope = common(subject.Scope, by.client.Scopes)
-	}
-	if _, may := by.client.grantable(scope); !ok || !may || scope == "" {
-		return bad("invalid_scope", "the subject_token, or the client, has not all of the scope")
+	to, scope, refused := s.exchangeFor(by, form, subject)
+	if refused != nil {
+		return out, refused, nil
 	}
 	if form.Get("actor_token") != "" {
 		actor, _, refused, err := s.exchangeable(ctx, "actor_token", form.Get("actor_token"), now)
@@ -91,6 +81,25 @@ func (s *Service) exchange(ctx context.Context, by caller, form url.Values) (out
 	out = exchanged{Scope: scope, Bound: to.jkt != ""}
 	out.Token, out.For, err = s.access.issue(grant.Session, grant.User, scope, now, to)
 	return out, nil, err
+}
+
+// exchangeFor is for whom the new token is, and with which scope.
+func (s *Service) exchangeFor(by caller, form url.Values, subject claims) (to grantee, scope string, refused *tokenRefusal) {
+	to = grantee{client: by.ID, lifetime: by.client.Access, until: time.Unix(subject.Expires, 0), jkt: by.KeyProof, audience: form.Get("audience")}
+	scope, ok := narrow(form.Get("scope"), subject.Scope)
+	if ok && form.Get("scope") == "" { // what the old token has and this client may have
+		scope = common(subject.Scope, by.client.Scopes)
+	}
+	_, may := by.client.grantable(scope)
+	switch jkt := subject.Confirm.KeyThumbprint; {
+	case jkt != "" && !by.Proven && jkt != by.KeyProof:
+		refused = &tokenRefusal{Error: "invalid_request", Description: "subject_token is bound to a key: send a DPoP proof of it"}
+	case to.audience != "" && to.audience != s.app.ID && !slices.Contains(by.client.Audiences, to.audience):
+		refused = &tokenRefusal{Error: "invalid_target", Description: "the client may not have tokens for this audience"}
+	case !ok || !may || scope == "":
+		refused = &tokenRefusal{Error: "invalid_scope", Description: "the subject_token, or the client, has not all of the scope"}
+	}
+	return to, scope, refused
 }
 
 // exchangeable verifies an access token as strictly as the resource server does,

@@ -11,18 +11,11 @@ import (
 )
 
 func (s *Service) handleIntrospect(w http.ResponseWriter, r *http.Request) {
-	form, ok := readForm(w, r)
+	form, by, ok := s.called(w, r)
 	if !ok {
 		return
 	}
-	by, refused, err := s.callerOf(r, form)
 	switch {
-	case err != nil:
-		problem.Write(w, r, retryable(err))
-		return
-	case refused != nil:
-		refuse(w, *refused)
-		return
 	case !by.Proven: // anybody who found a token could else ask what it is good for
 		refuse(w, tokenRefusal{Error: "invalid_client", Description: "introspection is for clients that authenticate", status: http.StatusUnauthorized,
 			challenge: `Basic realm="landline", charset="UTF-8"`})

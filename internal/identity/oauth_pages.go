@@ -236,7 +236,7 @@ func (s *Service) resume(w http.ResponseWriter, r *http.Request, form url.Values
 	return f
 }
 
-// handleSignIn takes every form of the hosted pages but that of signing out.
+// handleSignInPage takes every form of the hosted pages but that of signing out.
 func (s *Service) handleSignInPage(w http.ResponseWriter, r *http.Request) {
 	form, ok := s.pageForm(w, r)
 	if !ok {

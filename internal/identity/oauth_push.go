@@ -17,18 +17,11 @@ import (
 // handlePush takes an authorization request from the client itself, so that it
 // neither passes through the browser nor can be changed there (RFC 9126 §2.1).
 func (s *Service) handlePush(w http.ResponseWriter, r *http.Request) {
-	form, ok := readForm(w, r)
+	form, by, ok := s.called(w, r)
 	if !ok {
 		return
 	}
-	by, refused, err := s.callerOf(r, form)
 	switch {
-	case err != nil:
-		problem.Write(w, r, retryable(err))
-		return
-	case refused != nil:
-		refuse(w, *refused)
-		return
 	case by.client == nil:
 		refuse(w, tokenRefusal{Error: "invalid_client", Description: "client_id is missing or not known", status: http.StatusUnauthorized})
 		return
