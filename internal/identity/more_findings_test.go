@@ -381,3 +381,21 @@ func TestAnErasureIsToldOnce(t *testing.T) {
 		}
 	})
 }
+
+// Asking for a code writes the same, whoever has the address: the first use of a
+// user's key is a write of its own, and would tell by time who has an account.
+func TestACodeWritesTheSameForEverybody(t *testing.T) {
+	withCredentials(t, func(t *testing.T, f *fixture, _ *providertest.Issuer, box *outbox) {
+		owner := f.phone("owner")
+		f.post("/v1/auth/email-code", map[string]any{"email": "ada@example.com"}, owner.bearer()...)
+		owner.take(f.post("/v1/auth/sign-in", map[string]any{"provider": "email_code", "email": "ada@example.com", "code": f.deliver(box)}, owner.bearer()...))
+		for _, email := range []string{"ada@example.com", "nobody@example.com"} {
+			before := f.count(t, "SELECT COUNT(*) FROM secret_dek")
+			stranger := f.phone("stranger-of-" + email[:3])
+			f.post("/v1/auth/email-code", map[string]any{"email": email}, stranger.bearer()...)
+			if n := f.count(t, "SELECT COUNT(*) FROM secret_dek") - before; n != 1 {
+				t.Errorf("%s: %d keys were made", email, n)
+			}
+		}
+	})
+}
