@@ -463,14 +463,15 @@ SELECT verdict, apple_key, counter, proven_at FROM device_proof WHERE installati
 SELECT user_id, state, requested_by, requested_at, erase_at, finished_at, report FROM erasure
 WHERE state IN ('waiting', 'running') AND erase_at < $1 ORDER BY erase_at LIMIT $2;
 
--- Anonymous users whose installation was not seen, and who did not refresh, since a time.
+-- The next users in the order of their ids, which is that of time, and which of
+-- them are anonymous, old, and neither seen nor refreshed since a time.
 
--- name: AnonymousIdle
-SELECT u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
-FROM app_user u LEFT JOIN installation i ON i.id = u.installation_id
-WHERE u.kind = 'anonymous' AND u.state = 'active' AND u.created_at < $1 AND COALESCE(i.seen_at, 0) < $2
+-- name: UsersIdle
+SELECT u.id, u.created_at,
+  u.kind = 'anonymous' AND u.state = 'active' AND u.created_at < $1 AND COALESCE(i.seen_at, 0) < $2
   AND NOT EXISTS (SELECT 1 FROM session s WHERE s.user_id = u.id AND s.rotated_at >= $3)
-  AND u.id > $4
+FROM app_user u LEFT JOIN installation i ON i.id = u.installation_id
+WHERE u.id > $4
 ORDER BY u.id LIMIT $5;
 
 -- name: AnonymousSeen
