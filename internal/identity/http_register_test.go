@@ -110,6 +110,27 @@ func TestRegisteredBodyIsWrittenAsJSON(t *testing.T) {
 	})
 }
 
+// The answer of a refresh is what encoding/json makes of it.
+func TestTokenAnswerIsWrittenAsJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := func(name string) string { return rapid.StringMatching(`[ -~]{0,20}`).Draw(t, name) }
+		a := tokenAnswer{AccessToken: text("access"), IssuedTokenType: text("issued"), TokenType: text("type"), ExpiresIn: rapid.Int64().Draw(t, "for"),
+			RefreshToken: text("refresh"), RefreshExpiresIn: rapid.Int64Range(0, 2).Draw(t, "refresh for"), Scope: text("scope"), IDToken: text("id")}
+		written := a.append(nil)
+		want, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got tokenAnswer
+		if err := json.Unmarshal(written, &got); err != nil || got != a {
+			t.Errorf("%s reads %+v, %v", written, got, err)
+		}
+		if !bytes.Contains(want, []byte{'\\'}) && !bytes.Equal(want, written) {
+			t.Errorf("got  %s\nwant %s", written, want)
+		}
+	})
+}
+
 // Whatever is read plainly is read as encoding/json reads it, and within the bounds.
 func FuzzPlainRegistration(f *testing.F) {
 	for _, seed := range []string{`{}`, `{"app":{"version":"4.2.0","build":1042},"reinstalled":true}`, `{"installation_id":"ins_01","installation_secret":"x","work":"1"}`,

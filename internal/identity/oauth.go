@@ -90,7 +90,8 @@ func (s *Service) tokenByRefresh(w http.ResponseWriter, r *http.Request, by call
 		if out.Replay != "" {
 			w.Header().Set("Refresh-Replay", out.Replay)
 		}
-		answerJSON(w, http.StatusOK, noStore, tokenAnswerOf(out.Tokens, true))
+		a := tokenAnswerOf(out.Tokens, true)
+		answerBytes(w, http.StatusOK, noStore, a.append(make([]byte, 0, 1024)))
 	}
 }
 
@@ -180,7 +181,7 @@ func retryable(err error) error {
 // readForm reads a form-encoded body in which no parameter is repeated (RFC 6749
 // §3.2), or answers and returns false.
 func readForm(w http.ResponseWriter, r *http.Request) (url.Values, bool) {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/x-www-form-urlencoded" {
+	if !isForm(r.Header.Get("Content-Type")) {
 		refuse(w, tokenRefusal{Error: "invalid_request", Description: "send the parameters as application/x-www-form-urlencoded"})
 		return nil, false
 	}
@@ -208,6 +209,15 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, bool) {
 		}
 	}
 	return form, true
+}
+
+func isForm(contentType string) bool {
+	const form = "application/x-www-form-urlencoded"
+	if contentType == form {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && media == form
 }
 
 func refuse(w http.ResponseWriter, t tokenRefusal) {
@@ -254,6 +264,11 @@ func answerJSON(w http.ResponseWriter, status int, cache string, v any) {
 	if err != nil { // the types of wire.go and a key set always marshal
 		panic(err)
 	}
+	answerBytes(w, status, cache, body)
+}
+
+// answerBytes answers with JSON.
+func answerBytes(w http.ResponseWriter, status int, cache string, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))

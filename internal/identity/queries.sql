@@ -6,6 +6,23 @@ INSERT INTO installation (id, secret_key, public_key, thumbprint, bootstrap_key,
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 ON CONFLICT DO NOTHING;
 
+-- What a first launch with a secret makes: the columns left out have their
+-- defaults. Nothing of an installation that is made in the same transaction can
+-- be there already, so that its user and its session are inserted without asking:
+-- PostgreSQL looks into each unique index twice when it is asked.
+
+-- name: InstallationFirst
+INSERT INTO installation (id, secret_key, public_key, bootstrap_key, app_version, app_build, platform, os, device, locale, created_at, seen_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT DO NOTHING;
+
+-- name: UserFirst
+INSERT INTO app_user (id, kind, state, installation_id, created_at) VALUES ($1, $2, $3, $4, $5);
+
+-- name: SessionFirst
+INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
+
 -- name: InstallationByID
 SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at, device_level, device_until
 FROM installation WHERE id = $1;
@@ -68,15 +85,16 @@ WHERE id = $7 AND current = $8 AND state = 'active';
 
 -- The refresh of every day, read and written at once: of a session that is not
 -- bound to a key, with its newest token, in time, by its own client, for a user
--- who may. It leaves everything else to SessionByID and SessionAdvance.
+-- who may. It leaves everything else to SessionByID and SessionAdvance. One column
+-- costs less than ten; none of them can hold a bar.
 
 -- name: SessionRotate
 UPDATE session SET current = current + 1, previous = current, accepted_from = 0, recoveries = 0, rotated_at = $1, idle_expires_at = $2
 WHERE id = $3 AND current = $4 AND key_version = $5 AND client_id = $6 AND state = 'active' AND jkt IS NULL
   AND expires_at >= $7 AND idle_expires_at >= $8
   AND EXISTS (SELECT 1 FROM app_user u WHERE u.id = session.user_id AND u.state = 'active')
-RETURNING user_id, installation_id, auth_time, methods, scope, formerly, device_level, device_until, expires_at,
-  (SELECT kind FROM app_user u WHERE u.id = session.user_id);
+RETURNING format('%s|%s|%s|%s|%s|%s|%s|%s|%s|%s', user_id, installation_id, auth_time, methods, scope, formerly, device_level, device_until, expires_at,
+  (SELECT kind FROM app_user u WHERE u.id = session.user_id));
 
 -- A session goes on as another user (a merge) or with a newer proof of the same one.
 
@@ -445,14 +463,15 @@ SELECT verdict, apple_key, counter, proven_at FROM device_proof WHERE installati
 SELECT user_id, state, requested_by, requested_at, erase_at, finished_at, report FROM erasure
 WHERE state IN ('waiting', 'running') AND erase_at < $1 ORDER BY erase_at LIMIT $2;
 
--- Anonymous users whose installation was not seen, and who did not refresh, since a time.
+-- The next users in the order of their ids, which is that of time, and which of
+-- them are anonymous, old, and neither seen nor refreshed since a time.
 
--- name: AnonymousIdle
-SELECT u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
-FROM app_user u LEFT JOIN installation i ON i.id = u.installation_id
-WHERE u.kind = 'anonymous' AND u.state = 'active' AND u.created_at < $1 AND COALESCE(i.seen_at, 0) < $2
+-- name: UsersIdle
+SELECT u.id, u.created_at,
+  u.kind = 'anonymous' AND u.state = 'active' AND u.created_at < $1 AND COALESCE(i.seen_at, 0) < $2
   AND NOT EXISTS (SELECT 1 FROM session s WHERE s.user_id = u.id AND s.rotated_at >= $3)
-  AND u.id > $4
+FROM app_user u LEFT JOIN installation i ON i.id = u.installation_id
+WHERE u.id > $4
 ORDER BY u.id LIMIT $5;
 
 -- name: AnonymousSeen

@@ -2,6 +2,10 @@ package identity
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 
 	"landline/internal/module"
 	"landline/internal/sqldb"
@@ -27,21 +31,42 @@ func (s *Service) rotate(ctx context.Context, t refreshToken, by caller, scope s
 
 // Rotate is Store.Rotate.
 func (s *SQLStore) Rotate(ctx context.Context, r Rotation) (g Grant, done bool, err error) {
-	var auth, deviceUntil, expires int64
-	var level, kind string
-	to := &g.Session
+	var row string
+	at := sqldb.Millis(r.At)
 	unmet, err := s.db.WriteAll(ctx, []sqldb.Statement{{
 		Text: Queries.Get("SessionRotate"),
-		Args: []any{sqldb.Millis(r.At), sqldb.Millis(r.IdleExpiresAt), r.SessionID, r.Counter, r.KeyVersion, r.ClientID, sqldb.Millis(r.At), sqldb.Millis(r.At)},
-		Into: []any{&to.UserID, &to.InstallationID, &auth, &to.Methods, &to.Scope, &to.Formerly, &level, &deviceUntil, &expires, &kind},
+		Args: []any{at, sqldb.Millis(r.IdleExpiresAt), r.SessionID, r.Counter, r.KeyVersion, r.ClientID, at, at},
+		Into: []any{&row},
 	}})
 	if err != nil || unmet != sqldb.Met {
 		return Grant{}, false, err
 	}
+	if err := g.rotated(row); err != nil {
+		return Grant{}, false, err
+	}
+	to := &g.Session
 	to.ID, to.ClientID, to.KeyVersion, to.State = r.SessionID, r.ClientID, r.KeyVersion, SessionActive
 	to.Current, to.Previous, to.RotatedAt, to.IdleExpiresAt = r.Counter+1, r.Counter, r.At, r.IdleExpiresAt
-	to.AuthTime, to.ExpiresAt = sqldb.Time(auth), sqldb.Time(expires)
-	to.Device = Device{module.DeviceLevel(level), timeOrZero(deviceUntil)}
-	g.User = User{ID: to.UserID, Kind: UserKind(kind), State: UserActive}
 	return g, true, nil
+}
+
+// rotated reads what SessionRotate returns.
+func (g *Grant) rotated(row string) error {
+	part := strings.Split(row, "|")
+	if len(part) != 10 {
+		return fmt.Errorf("identity: a rotated session has %d parts", len(part))
+	}
+	var err error
+	number := func(text string) int64 {
+		n, fault := strconv.ParseInt(text, 10, 64)
+		err = errors.Join(err, fault)
+		return n
+	}
+	s := &g.Session
+	s.UserID, s.InstallationID, s.AuthTime = part[0], part[1], sqldb.Time(number(part[2]))
+	s.Methods, s.Scope, s.Formerly = part[3], part[4], part[5]
+	s.Device = Device{module.DeviceLevel(part[6]), timeOrZero(number(part[7]))}
+	s.ExpiresAt = sqldb.Time(number(part[8]))
+	g.User = User{ID: s.UserID, Kind: UserKind(part[9]), State: UserActive}
+	return err
 }

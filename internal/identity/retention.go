@@ -8,25 +8,42 @@ import (
 	"landline/internal/sqldb"
 )
 
-// retireBatch is how many anonymous users one run of the job looks at.
+// retireBatch is how many users the job reads at a time.
 const retireBatch = 500
+
+// idleUser is a user as the job meets it.
+type idleUser struct {
+	id      string
+	created int64
+	idle    bool // anonymous, and neither seen nor refreshed for long
+}
+
+func scanIdle(r row) (u idleUser, err error) {
+	err = r.Scan(&u.id, &u.created, &u.idle)
+	return u, err
+}
 
 // retire begins the erasure of anonymous users who have not been seen for long:
 // those without data after AnonymousConfig.EmptyKeep, the others after Keep
-// (B-19). Whoever refreshed or re-attached in that time stays.
+// (B-19). Whoever refreshed or re-attached in that time stays. It reads all users
+// in the order of their ids until all that it reads are too young, which are
+// those behind them as well.
 func (s *Service) retire(ctx context.Context, now time.Time) error {
 	ctx = audit.WithActor(ctx, audit.Actor{Type: audit.TypeSystem})
 	c := s.config.Anonymous
-	after := ""
-	for range cleanRounds {
-		cut := sqldb.Millis(now.Add(-min(c.EmptyKeep.D(), c.Keep.D())))
-		idle, err := list(ctx, s.db, "AnonymousIdle", scanUser, cut, cut, cut, after, retireBatch)
-		if err != nil || len(idle) == 0 {
+	cut := sqldb.Millis(now.Add(-min(c.EmptyKeep.D(), c.Keep.D())))
+	for after, young := "", false; !young; {
+		page, err := list(ctx, s.db, "UsersIdle", scanIdle, cut, cut, cut, after, retireBatch)
+		if err != nil {
 			return err
 		}
-		for _, u := range idle {
-			after = u.ID
-			if err := s.retireOne(ctx, u, now); err != nil {
+		young = true // so is an empty page
+		for _, u := range page {
+			after, young = u.id, young && u.created >= cut
+			if !u.idle {
+				continue
+			}
+			if err := s.retireOne(ctx, u.id, now); err != nil {
 				return err
 			}
 		}
@@ -37,12 +54,12 @@ func (s *Service) retire(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-func (s *Service) retireOne(ctx context.Context, u User, now time.Time) error {
-	until, err := s.anonymousUntil(ctx, u.ID)
+func (s *Service) retireOne(ctx context.Context, user string, now time.Time) error {
+	until, err := s.anonymousUntil(ctx, user)
 	if err != nil || now.Before(until) {
 		return err
 	}
-	_, err = s.requestErasure(ctx, u.ID, "not seen for too long")
+	_, err = s.requestErasure(ctx, user, "not seen for too long")
 	return err
 }
 

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"landline/internal/id"
 )
 
 func TestAnonymousUsersWhoStayAwayGo(t *testing.T) { // B-19
@@ -32,6 +34,33 @@ func TestAnonymousUsersWhoStayAwayGo(t *testing.T) { // B-19
 		clean()
 		if state(full) != UserDeleting || state(account) != UserActive {
 			t.Errorf("after 401 days: %s, %s", state(full), state(account))
+		}
+	})
+}
+
+// The job goes on behind users who are not idle, page by page.
+func TestAnonymousUsersAreFoundBehindOthers(t *testing.T) {
+	engines(t, func(t *testing.T, f *fixture) {
+		add := func(kind UserKind, created time.Time) string {
+			u := User{ID: id.New(id.User), Kind: kind, State: UserActive, CreatedAt: created}
+			if done, err := f.service.store.Apply(t.Context(), Change{User: &u}); err != nil || !done {
+				t.Fatal(done, err)
+			}
+			return u.ID
+		}
+		now := t0.Add(1000 * 24 * time.Hour)
+		for range retireBatch + 1 {
+			add(Account, t0)
+		}
+		old := add(Anonymous, t0)
+		young := add(Anonymous, now)
+		if err := f.service.retire(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
+		for user, want := range map[string]UserState{old: UserDeleting, young: UserActive} {
+			if got := must(f.service.store.User(t.Context(), user)).State; got != want {
+				t.Errorf("%s is %s, want %s", user, got, want)
+			}
 		}
 	})
 }

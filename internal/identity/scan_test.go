@@ -38,6 +38,40 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 	}
 }
 
+// TestUsersAreWalkedByTheirKey asks PostgreSQL whether a page of all users can be
+// read by the primary key, without a sort: a small table it would read whole.
+func TestUsersAreWalkedByTheirKey(t *testing.T) {
+	db := testkit.Postgres(t, identity.Migrations)
+	tx, err := db.Writer().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // it has only read
+	if _, err := tx.ExecContext(t.Context(), "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off"); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.NewReplacer("$1", "0", "$2", "0", "$3", "0", "$4", "''", "$5", "500").Replace(identity.Queries.Get("UsersIdle"))
+	rows, err := tx.QueryContext(t.Context(), "EXPLAIN "+text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	plan := ""
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			t.Fatal(err)
+		}
+		plan += line + "\n"
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(plan, "app_user_pkey") || strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Sort") {
+		t.Error(plan)
+	}
+}
+
 // arguments is how many a statement has.
 func arguments(text string) (n int) {
 	for strings.Contains(text, "$"+strconv.Itoa(n+1)) {

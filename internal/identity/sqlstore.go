@@ -55,6 +55,8 @@ func (s *SQLStore) Apply(ctx context.Context, c Change) (bool, error) {
 	}
 	unmet, err := s.run(ctx, c, w.all)
 	switch {
+	case w.unasked && errors.Is(err, sqldb.ErrConflict): // an id is taken
+		return false, nil
 	case err != nil:
 		return false, err
 	case unmet != sqldb.Met && unmet == w.proof:
@@ -102,11 +104,16 @@ type writer struct {
 
 	collecting bool
 	all        []sqldb.Statement
-	proof      int // index of what spends the proof; sqldb.Met = nothing does
+	proof      int  // index of what spends the proof; sqldb.Met = nothing does
+	unasked    bool // there are inserts that fail where others do nothing
 }
 
 func (w *writer) change(c Change) {
 	w.all = make([]sqldb.Statement, 0, 4)
+	if firstLaunch(c) {
+		w.first(c.Installation, c.User, c.Session)
+		c.Installation, c.User, c.Session = nil, nil, nil
+	}
 	if c.Installation != nil {
 		w.installation(c.Installation)
 	}
@@ -181,6 +188,25 @@ func (w *writer) exec(s sqldb.Statement) {
 	}
 	w.wrote = w.wrote || n > 0
 	w.err = err
+}
+
+// firstLaunch is true of a change whose three new rows have nothing that the
+// statements of a first launch leave out, and nothing that comes between them.
+func firstLaunch(c Change) bool {
+	i, u, s := c.Installation, c.User, c.Session
+	return i != nil && u != nil && s != nil && c.Within == nil && len(c.End) == 0 && c.Update == nil && c.Reassign == nil && c.EndAll == nil &&
+		i.Thumbprint == "" && i.ClonedFrom == "" && i.Device == Device{} && u.InstallationID == i.ID && s.UserID == u.ID &&
+		s.InstallationID == i.ID && s.Formerly == "" && s.Device == Device{} && s.KeyThumbprint == "" && s.Via == ""
+}
+
+func (w *writer) first(i *Installation, u *User, s *Session) {
+	w.unasked = true
+	w.one("InstallationFirst", i.ID, i.SecretVersion, i.PublicKey, orNull(i.BootstrapKey),
+		i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.CreatedAt), sqldb.Millis(i.SeenAt))
+	w.one("UserFirst", u.ID, string(u.Kind), string(u.State), u.InstallationID, sqldb.Millis(u.CreatedAt))
+	w.one("SessionFirst", s.ID, s.UserID, s.InstallationID, s.ClientID, string(s.State), string(s.EndReason), s.KeyVersion,
+		s.Current, s.Previous, s.Recoveries, sqldb.Millis(s.RotatedAt), sqldb.Millis(s.CreatedAt), sqldb.Millis(s.AuthTime),
+		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt))
 }
 
 func (w *writer) installation(i *Installation) {

@@ -3,10 +3,8 @@ package secret
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"io"
@@ -59,8 +57,8 @@ type key struct {
 	KeyInfo
 	private *ecdsa.PrivateKey // ES256
 	rsa     *rsa.PrivateKey   // RS256
-	mac     []byte            // HMAC: the MAC key
-	index   []byte            // HMAC: the blind index key, derived so that a MAC and an index never coincide
+	mac     *hmacKey          // HMAC: the MAC key
+	index   *hmacKey          // HMAC: the blind index key, derived so that a MAC and an index never coincide
 }
 
 // Format keeps a key out of every fmt verb.
@@ -117,10 +115,10 @@ func (k *key) parse(material []byte) error {
 			return fmt.Errorf("key %s of purpose %q has a wrong length", k.ID, k.Purpose)
 		}
 		var err error
-		if k.mac, err = hkdf.Key(sha256.New, material, nil, "landline/mac/v1", keySize); err != nil {
+		if k.mac, err = newHMACKey(material, "landline/mac/v1"); err != nil {
 			return err
 		}
-		k.index, err = hkdf.Key(sha256.New, material, nil, "landline/blind-index/v1", keySize)
+		k.index, err = newHMACKey(material, "landline/blind-index/v1")
 		return err
 	}
 	return fmt.Errorf("key %s of purpose %q has the unknown algorithm %q: it was made by a newer Landline", k.ID, k.Purpose, k.Alg)

@@ -59,7 +59,7 @@ func TestNothingLeaks(t *testing.T) {
 				must(t, err)
 				materials = append(materials, b)
 			} else {
-				materials = append(materials, k.mac, k.index)
+				materials = append(materials, k.mac.key, k.index.key)
 			}
 		}
 		for i, m := range materials {

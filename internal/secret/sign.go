@@ -4,7 +4,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/hmac"
 	"crypto/rsa"
-	"crypto/sha256"
 	"fmt"
 
 	"github.com/go-jose/go-jose/v4"
@@ -78,7 +77,7 @@ func (r *Ring) MAC(purpose string, data []byte) (version int, mac []byte, err er
 	if err != nil {
 		return 0, nil, err
 	}
-	return p.current.Version, sum(p.current.mac, data), nil
+	return p.current.Version, p.current.mac.sum(data), nil
 }
 
 // MACVersion is the version that MAC would return now, for what is to be
@@ -101,7 +100,7 @@ func (r *Ring) MACWith(purpose string, version int, data []byte) ([]byte, error)
 	if k == nil || !k.live(r.clk.Now()) {
 		return nil, fmt.Errorf("secret: purpose %q, version %d: %w: it expired, or another node made it and this one must Reload", purpose, version, ErrNoPurpose)
 	}
-	return sum(k.mac, data), nil
+	return k.mac.sum(data), nil
 }
 
 // Ahead reports whether version of an HMAC purpose is newer than any known here
@@ -132,7 +131,7 @@ func (r *Ring) BlindIndex(purpose string, value []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sum(p.first.index, value), nil
+	return p.first.index.sum(value), nil
 }
 
 func (r *Ring) purpose(name string, alg Alg) (*purpose, error) {
@@ -144,10 +143,4 @@ func (r *Ring) purpose(name string, alg Alg) (*purpose, error) {
 		return nil, fmt.Errorf("secret: purpose %q has %s keys, wanted %s", name, p.alg, alg)
 	}
 	return p, nil
-}
-
-func sum(key, data []byte) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write(data)
-	return h.Sum(nil)
 }

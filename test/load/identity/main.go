@@ -217,7 +217,7 @@ func (s *set) refreshAndSignIn(node *bench.Process) error {
 		return err
 	}
 	rows := []*bench.Row{
-		{Name: "bare net/http, JSON, nothing kept", Process: s.bare, Client: bench.Client{Address: s.bare.Address, Request: bench.Static(bench.Post("/", "", bareQuestion))}},
+		{Name: "bare net/http, JSON, nothing kept", Process: s.bare, Client: bench.Client{Address: s.bare.Address, Request: bench.Static(bench.Post("/", "", bareQuestion)), Answer: bareAnswer}},
 		{Name: "refresh", Process: node, Client: devices.refreshing(node)},
 		{Name: "sign-in by OIDC, keys cached", Process: node, Client: s.people.signingIn(node, devices)},
 	}
@@ -292,6 +292,11 @@ func installing(p *bench.Process) bench.Client {
 		b = append(b, head...)
 		b = strconv.AppendInt(b, 1_000_000_000+installed.Add(1), 10)
 		return append(append(b, "\r\n\r\n"...), app...)
+	}, Answer: func(_ int, body []byte) error {
+		if member(body, "secret") == nil || member(body, "access_token") == nil || member(body, "refresh_token") == nil {
+			return fmt.Errorf("an installation without its secret or its tokens: %s", body)
+		}
+		return nil
 	}}
 }
 
@@ -342,8 +347,8 @@ func (d *devices) refreshing(p *bench.Process) bench.Client {
 		},
 		Answer: func(connection int, body []byte) error {
 			token := member(body, "refresh_token")
-			if token == nil {
-				return fmt.Errorf("a refresh without a token: %s", body)
+			if token == nil || member(body, "access_token") == nil {
+				return fmt.Errorf("a refresh without its tokens: %s", body)
 			}
 			d.now(connection).refresh = string(token)
 			return nil

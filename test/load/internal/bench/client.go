@@ -1,17 +1,16 @@
 package bench
 
 import (
-	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strconv"
-	"strings"
 	"time"
 )
 
 // Client is one kind of load: on every connection one request after another.
+// One goroutine calls its functions for all connections, except Do.
 type Client struct {
 	Address string
 	// Request appends the n-th request of a connection to b. Use Get or Static
@@ -21,7 +20,8 @@ type Client struct {
 	Without string // header field that no answer may have, in lower case with its colon
 	// Answer, if not nil, is given the body of every answer; it may not keep it.
 	Answer func(connection int, body []byte) error
-	// Do, if not nil, is what is done instead of a request.
+	// Do, if not nil, is what is done instead of a request, by a goroutine for
+	// each connection.
 	Do func(connection, n int) error
 }
 
@@ -41,80 +41,116 @@ func Post(path, header, body string) string {
 		strconv.Itoa(len(body)) + "\r\n" + header + "\r\n" + body
 }
 
-// drive sends requests over one connection until the time is over, at most so
-// many if most is not 0. It reads a header up to the blank line and then
-// Content-Length bytes. It returns how long each took.
-func (c *Client) drive(connection, most int, until time.Time) (times []time.Duration, err error) {
-	do := c.Do
-	if do == nil {
-		conn, err := net.Dial("tcp", c.Address)
-		if err != nil {
-			return nil, err
-		}
-		defer conn.Close()
-		if err := conn.SetDeadline(until.Add(30 * time.Second)); err != nil {
-			return nil, err
-		}
-		r, out, body := bufio.NewReaderSize(conn, 16<<10), make([]byte, 0, 8<<10), make([]byte, 8<<10)
-		do = func(connection, n int) error {
-			if _, err := conn.Write(c.Request(out[:0], connection, n)); err != nil {
-				return err
+// drive sends requests over so many connections until the time is over, on each
+// at most so many if most is not 0. It returns how long each took.
+func (c *Client) drive(connections, most int, until time.Time) ([]time.Duration, error) {
+	if c.Do == nil {
+		return c.send(connections, most, until)
+	}
+	type result struct {
+		times []time.Duration
+		err   error
+	}
+	results := make(chan result, connections)
+	for i := range connections {
+		go func() {
+			var r result
+			for now := time.Now(); r.err == nil && (most == 0 || len(r.times) < most) && now.Before(until); {
+				if r.err = c.Do(i, len(r.times)); r.err == nil {
+					began := now
+					now = time.Now()
+					r.times = append(r.times, now.Sub(began))
+				}
 			}
-			return c.answer(r, connection, body)
-		}
+			results <- r
+		}()
 	}
-	for now := time.Now(); (most == 0 || len(times) < most) && now.Before(until); {
-		if err := do(connection, len(times)); err != nil {
-			return times, err
-		}
-		began := now
-		now = time.Now()
-		times = append(times, now.Sub(began))
+	var times []time.Duration
+	var err error
+	for range connections {
+		r := <-results
+		times, err = append(times, r.times...), errors.Join(err, r.err)
 	}
-	return times, nil
+	return times, err
 }
 
-func (c *Client) answer(r *bufio.Reader, connection int, body []byte) error {
-	length := -1
-	for first := true; ; first = false {
-		line, err := r.ReadSlice('\n')
-		if err != nil {
-			return err
+const (
+	firstBuffer = 16 << 10
+	maxAnswer   = 4 << 20 // bytes of header and body
+)
+
+// answer is what has been read of an answer.
+type answer struct {
+	data []byte
+	body int // where it begins; 0 = the header is not there yet
+	end  int // where it ends
+}
+
+// room is where more of the answer is to be read to.
+func (a *answer) room() []byte {
+	if a.data == nil {
+		a.data = make([]byte, 0, firstBuffer)
+	}
+	if len(a.data) == cap(a.data) {
+		a.data = append(make([]byte, 0, 2*cap(a.data)), a.data...)
+	}
+	return a.data[len(a.data):cap(a.data)]
+}
+
+// took counts n more bytes, and is true when the answer is there whole and is a good one.
+func (c *Client) took(a *answer, n, connection int) (whole bool, err error) {
+	if n == 0 {
+		return false, io.ErrUnexpectedEOF
+	}
+	a.data = a.data[:len(a.data)+n]
+	if a.body == 0 {
+		head := bytes.Index(a.data, []byte("\r\n\r\n"))
+		if head < 0 && len(a.data) < firstBuffer {
+			return false, nil
 		}
+		length, err := c.header(a.data, head)
+		if err != nil {
+			return false, err
+		}
+		a.body, a.end = head+4, head+4+length
+	}
+	switch {
+	case a.end > maxAnswer || len(a.data) > a.end:
+		return false, fmt.Errorf("an answer of %d bytes, of which %d have come", a.end, len(a.data))
+	case len(a.data) < a.end:
+		return false, nil
+	}
+	body := a.data[a.body:a.end]
+	a.data, a.body = a.data[:0], 0
+	if c.Answer == nil {
+		return true, nil
+	}
+	return true, c.Answer(connection, body)
+}
+
+// header checks the status line and the fields, which end before data[end], and
+// returns the length of the body.
+func (c *Client) header(data []byte, end int) (length int, err error) {
+	if end < 0 || len(data) < 12 || string(data[:7]) != "HTTP/1." || data[9] != '2' {
+		return 0, fmt.Errorf("answer %q", data[:min(len(data), 2000)])
+	}
+	length = -1
+	_, rest, more := bytes.Cut(data[:end], []byte("\r\n"))
+	for more {
+		var line []byte
+		line, rest, more = bytes.Cut(rest, []byte("\r\n"))
+		const name = "content-length:"
 		switch {
-		case first && (len(line) < 12 || line[9] != '2'):
-			rest := make([]byte, min(r.Buffered(), 2000))
-			rest = rest[:max(0, readSome(r, rest))]
-			return fmt.Errorf("answer %q %s", line, rest)
-		case len(line) <= 2:
-			if length < 0 || c.Length > 0 && length != c.Length {
-				return fmt.Errorf("an answer of %d bytes", length)
+		case len(line) > len(name) && line[0]|0x20 == 'c' && bytes.EqualFold(line[:len(name)], []byte(name)):
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(line[len(name):]))); err != nil {
+				return 0, err
 			}
-			if c.Answer == nil {
-				_, err := r.Discard(length)
-				return err
-			}
-			if length > len(body) {
-				return fmt.Errorf("an answer of %d bytes", length)
-			}
-			if _, err := io.ReadFull(r, body[:length]); err != nil {
-				return err
-			}
-			return c.Answer(connection, body[:length])
-		case len(line) > 16 && strings.EqualFold(string(line[:15]), "content-length:"):
-			if length, err = strconv.Atoi(strings.TrimSpace(string(line[15:]))); err != nil {
-				return err
-			}
-		case c.Without != "" && strings.HasPrefix(strings.ToLower(string(line)), c.Without):
-			return errors.New("answer with " + string(line))
+		case c.Without != "" && len(line) >= len(c.Without) && bytes.EqualFold(line[:len(c.Without)], []byte(c.Without)):
+			return 0, fmt.Errorf("answer with %s", line)
 		}
 	}
-}
-
-func readSome(r *bufio.Reader, p []byte) int {
-	n, err := r.Read(p)
-	if err != nil {
-		return 0
+	if length < 0 || c.Length > 0 && length != c.Length {
+		return 0, fmt.Errorf("an answer of %d bytes", length)
 	}
-	return n
+	return length, nil
 }
