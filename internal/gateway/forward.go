@@ -22,9 +22,14 @@ import (
 )
 
 // forward returns the handler at the end of a proxied route's way: it sends the
-// request to x.target and streams the answer back.
+// request to x.target and streams the answer back. path is the one at the
+// upstream, nil for that of the request's route.
 func (g *Gateway) forward(up *upstream, path *pathTemplate) Handler {
 	return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+		path := path
+		if path == nil {
+			path = x.Route.path
+		}
 		if x.tries.hedges(r) {
 			return g.race(x, up, path, w, r)
 		}
