@@ -24,10 +24,10 @@ type Route struct {
 	Version    string          // what a header must name where the path does not, "" = the path alone decides
 	headers    *headerRules    // nil = none
 	Priority   module.Priority // when overloaded
+	Method     string          // "" = any
 
 	Owner      string      // team that answers for it, "" if none is named
 	Match      string      // as configured: "GET /v1/flights/{id}/status"
-	Method     string      // "" = any
 	APIVersion string      // "v1" of "/v1/…", "" if the path has none
 	Auth       module.Auth // what the caller must have proven
 	Upstream   string      // "" for a module's handler
