@@ -49,8 +49,8 @@ type Request struct {
 
 // Hooks learn what happens on the way of a request.
 type Hooks interface {
-	// Sending is called when a connection was found: from then on a part of the
-	// request may have been written. It is called again when the request is.
+	// Sending is called when a connection was found, and looked at: from then on a
+	// part of the request may have been written. It is called again when the request is.
 	Sending()
 	// Informational is called for each 1xx answer but 101. An error ends the request.
 	Informational(status int, h http.Header) error
@@ -102,7 +102,6 @@ func (t *Transport) Send(ctx context.Context, r *Request, hooks Hooks) (*http.Re
 		if err != nil {
 			return nil, err
 		}
-		hooks.Sending()
 		res, err := c.send(ctx, r, hooks)
 		if !errors.Is(err, errStale) {
 			return res, err
