@@ -40,12 +40,21 @@ type Request struct {
 	// User-Agent that is empty is left out.
 	Header http.Header
 
+	// Edit, if not nil, is asked for each field of Header what goes on the wire in
+	// its place; without values it is nothing. More goes there as well. A proxy
+	// need not copy the header that it has got.
+	Edit func(name string, values []string) (string, []string)
+	More []Field
+
 	// Body is nil or ContentLength is not 0; -1 = of unknown length. It may still
 	// be read when Send has returned.
 	Body          io.Reader
 	ContentLength int64
 	Trailer       http.Header // its keys are announced; values are there when Body has ended
 }
+
+// Field is a field of a header.
+type Field struct{ Name, Value string }
 
 // Hooks learn what happens on the way of a request.
 type Hooks interface {
