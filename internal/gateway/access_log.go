@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,14 +17,16 @@ import (
 type accessLog struct {
 	log   *slog.Logger
 	lines *observe.Lines // the short way to a log of JSON; nil for any other
-	rt    *Route
-	fixed []byte // what every line of the route has
 	ip    *ClientIPLog
 }
 
-func newAccessLog(log *slog.Logger, ip *ClientIPLog, rt *Route) *accessLog {
-	return &accessLog{log: log, lines: observe.LinesOf(log), rt: rt, ip: ip,
-		fixed: observe.Fixed("route", rt.Match, "feature", rt.Feature, "owner", rt.Owner, "api_version", rt.APIVersion)}
+func newAccessLog(log *slog.Logger, ip *ClientIPLog) accessLog {
+	return accessLog{log: log, lines: observe.LinesOf(log), ip: ip}
+}
+
+// fixedFields are what every line of the route has.
+func (rt *Route) fixedFields() []byte {
+	return slices.Clip(observe.Fixed("route", rt.Match, "feature", rt.Feature, "owner", rt.Owner, "api_version", rt.APIVersion))
 }
 
 func (l *accessLog) write(x *Exchange, s *observed, r *http.Request, took time.Duration, replayed bool) {
@@ -41,14 +44,14 @@ func (l *accessLog) write(x *Exchange, s *observed, r *http.Request, took time.D
 	if l.lines != nil {
 		a.line = l.lines.Begin(time.Now(), level, "request")
 		a.line.Text("method", r.Method)
-		a.line.Fixed(l.fixed)
+		a.line.Fixed(x.Route.line)
 	} else {
 		a.attrs = make([]slog.Attr, 0, 32)
 		a.text("method", r.Method)
-		a.plain("route", l.rt.Match)
-		a.plain("feature", l.rt.Feature)
-		a.plain("owner", l.rt.Owner)
-		a.plain("api_version", l.rt.APIVersion)
+		a.plain("route", x.Route.Match)
+		a.plain("feature", x.Route.Feature)
+		a.plain("owner", x.Route.Owner)
+		a.plain("api_version", x.Route.APIVersion)
 	}
 	a.number("status", int64(s.w.status))
 	a.plain("code", x.ErrorCode)

@@ -22,9 +22,14 @@ import (
 )
 
 // forward returns the handler at the end of a proxied route's way: it sends the
-// request to x.target and streams the answer back.
+// request to x.target and streams the answer back. path is the one at the
+// upstream, nil for that of the request's route.
 func (g *Gateway) forward(up *upstream, path *pathTemplate) Handler {
 	return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+		path := path
+		if path == nil {
+			path = x.Route.path
+		}
 		if x.tries.hedges(r) {
 			return g.race(x, up, path, w, r)
 		}
@@ -110,8 +115,10 @@ type call struct {
 	w       http.ResponseWriter
 	in      *http.Request // from the client
 	short   bool          // it goes as plain, by way of http1
+	raced   bool          // with another call
 	plain   http1.Request
-	out     *http.Request // to the upstream otherwise
+	room    [plainFields]http1.Field // of plain.More
+	out     *http.Request            // to the upstream otherwise
 	up      *upstream
 	target  *target
 	body    loan // of the client's body
@@ -132,7 +139,8 @@ func (c *call) prepare(path *pathTemplate) error {
 	x, r := c.x, c.in
 	c.upgrade = hasToken(r.Header["Connection"], "upgrade") && len(r.Header["Upgrade"]) == 1 &&
 		hasToken(r.Header["Upgrade"], "websocket") && r.ProtoMajor == 1 && r.Method == http.MethodGet
-	header, err := c.gateway.outgoingHeader(x, r, c.up, c.upgrade)
+	c.short = !c.upgrade && c.target.address != ""
+	header, err := c.header()
 	if err != nil {
 		return err
 	}
@@ -148,7 +156,7 @@ func (c *call) prepare(path *pathTemplate) error {
 			c.body.trial = &x.tries.clock
 		}
 	}
-	if c.short = !c.upgrade && c.target.address != ""; c.short {
+	if c.short {
 		return c.preparePlain(escaped, header)
 	}
 	return c.prepareOut(escaped, header)
@@ -172,7 +180,10 @@ func (c *call) preparePlain(escaped string, header http.Header) error {
 	if r.URL.RawQuery != "" || r.URL.ForceQuery {
 		target += "?" + r.URL.RawQuery
 	}
-	c.plain = http1.Request{Method: r.Method, Address: c.target.address, Host: c.host(), Target: target, Header: header}
+	c.plain.Method, c.plain.Address, c.plain.Host, c.plain.Target = r.Method, c.target.address, c.host(), target
+	if header != nil {
+		c.plain.Header = header
+	}
 	if c.body.body != nil {
 		c.plain.Body, c.plain.ContentLength, c.plain.Trailer = &c.body, r.ContentLength, r.Trailer
 	}

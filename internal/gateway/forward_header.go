@@ -147,23 +147,7 @@ func endToEnd(name string) bool {
 // X-Forwarded-*. What a trusted proxy said is continued. There is no Via of
 // ours: nginx stops compressing its answers when it sees one.
 func (g *Gateway) addForwarding(h http.Header, x *Exchange, r *http.Request) {
-	proto := "http"
-	if r.TLS != nil {
-		proto = "https"
-	}
-	peer := "unknown"
-	switch {
-	case !x.peer.IsValid():
-	case x.trusted:
-		peer = x.peer.String()
-	default:
-		peer = x.ClientIP // the same
-	}
-	node := peer
-	if x.peer.Is6() {
-		node = `"[` + peer + `]"`
-	}
-	element := "for=" + node + `;host="` + escapedQuotes(r.Host) + `";proto=` + proto
+	peer, proto, element := forwarding(x, r)
 	if !x.trusted {
 		h["X-Forwarded-For"] = x.one(peer)
 		h["X-Forwarded-Proto"] = x.one(proto)
@@ -179,6 +163,28 @@ func (g *Gateway) addForwarding(h http.Header, x *Exchange, r *http.Request) {
 	if len(h["X-Forwarded-Host"]) == 0 {
 		h["X-Forwarded-Host"] = []string{r.Host}
 	}
+}
+
+// forwarding is the address of the connection, its protocol, and both in an
+// element of Forwarded.
+func forwarding(x *Exchange, r *http.Request) (peer, proto, element string) {
+	proto = "http"
+	if r.TLS != nil {
+		proto = "https"
+	}
+	peer = "unknown"
+	switch {
+	case !x.peer.IsValid():
+	case x.trusted:
+		peer = x.peer.String()
+	default:
+		peer = x.ClientIP // the same
+	}
+	node := peer
+	if x.peer.Is6() {
+		node = `"[` + peer + `]"`
+	}
+	return peer, proto, "for=" + node + `;host="` + escapedQuotes(r.Host) + `";proto=` + proto
 }
 
 func join(values []string, last string) string {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -62,6 +63,8 @@ func FuzzHeaders(f *testing.F) {
 	f.Add("Connection", "Host, Content-Length, Authorization, X-Forwarded-For", "Landline-Identity", "forged")
 	f.Add("X-Forwarded-For", "1.1.1.1", "Te", "gzip, trailers")
 	f.Add("idempotency-key", "k", "Forwarded", "for=1.1.1.1")
+	f.Add("User-Agent", "a", "user-agent", "b")
+	f.Add("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "X_User", "root")
 	f.Fuzz(func(t *testing.T, name1, value1, name2, value2 string) {
 		in := http.Header{}
 		in.Add(name1, value1)
@@ -80,6 +83,7 @@ func FuzzHeaders(f *testing.F) {
 				t.Fatalf("%s: %q reaches the upstream", key, out[key])
 			}
 		}
+		samePlainHeader(t, g, x, r, up)
 		if te := out["Te"]; te != nil && (len(te) != 1 || te[0] != "trailers") {
 			t.Fatalf("TE %q", te)
 		}
@@ -105,6 +109,44 @@ func FuzzHeaders(f *testing.F) {
 			t.Fatal("an upstream overwrites Landline-Trace-Id")
 		}
 	})
+}
+
+// samePlainHeader compares the two ways to the header of a plain request.
+func samePlainHeader(t *testing.T, g *Gateway, x *Exchange, r *http.Request, up *upstream) {
+	t.Helper()
+	traced := &Exchange{Route: x.Route, peer: x.peer, ClientIP: x.ClientIP, TraceID: "4bf92f3577b34da6a3ce929d0e0e4736", SpanID: "00f067aa0ba902b7"}
+	c := &call{gateway: g, x: traced, in: r, up: up, short: true}
+	plain, err := c.plainHeader()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !plain {
+		if len(r.Header["Connection"]) == 0 {
+			t.Fatal("the plain way was not taken")
+		}
+		return
+	}
+	want, err := g.outgoingHeader(traced, r, up, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := http.Header{}
+	for key, values := range c.plain.Header {
+		if key, values = c.plain.Edit(key, values); len(values) > 0 {
+			got[key] = append(got[key], values...)
+		}
+	}
+	for _, f := range c.plain.More {
+		got[f.Name] = append(got[f.Name], f.Value)
+	}
+	for _, h := range []http.Header{want, got} {
+		if len(h["User-Agent"]) == 1 && h["User-Agent"][0] == "" { // not written
+			delete(h, "User-Agent")
+		}
+	}
+	if !reflect.DeepEqual(want, got) {
+		t.Fatalf("the header is %q, and %q on the plain way", want, got)
+	}
 }
 
 // FuzzAcceptedEncoding: only an encoding that the field names, or * for gzip, is chosen.

@@ -1,9 +1,7 @@
 package gateway
 
 import (
-	"net/http"
 	"sync"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -19,8 +17,7 @@ const (
 // metrics are the gateway's figures about requests. Features, routes, upstreams
 // and targets come from the configuration; what clients say is capped.
 type metrics struct {
-	requests     *prometheus.CounterVec   // feature route method status api_version
-	duration     *prometheus.HistogramVec // the same
+	requests     *requestMetrics
 	clients      *prometheus.CounterVec   // feature app_version platform
 	clientHeader *prometheus.CounterVec   // feature outcome
 	upstream     *prometheus.HistogramVec // feature upstream target
@@ -45,11 +42,9 @@ type metrics struct {
 
 // newMetrics declares the gateway's metrics on reg, or finds them there.
 func newMetrics(reg *prometheus.Registry) *metrics {
-	route := []string{"feature", "route", "method", "status", "api_version"}
 	const area = "landline_gateway_"
 	return &metrics{
-		requests: observe.Counter(reg, area+"requests_total", "Requests answered, by class of status (2xx…).", route...),
-		duration: observe.Histogram(reg, area+"request_duration_seconds", "Time from a request's header to the end of its answer.", nil, route...),
+		requests: newRequestMetrics(reg),
 		clients: observe.Counter(reg, area+"client_requests_total",
 			"Requests by what the app says of itself; unknown without Landline-Client, other beyond 50 versions and 10 platforms.", "feature", "app_version", "platform"),
 		clientHeader: observe.Counter(reg, area+"client_headers_total",
@@ -71,31 +66,6 @@ func newMetrics(reg *prometheus.Registry) *metrics {
 	}
 }
 
-// Methods and classes of status that requests are counted by; the last stands for all others.
-var (
-	countedMethods = [...]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
-		http.MethodDelete, http.MethodOptions, http.MethodConnect, http.MethodTrace, observe.Other}
-	countedStatus = [...]string{"1xx", "2xx", "3xx", "4xx", "5xx", observe.Other}
-)
-
-// routeMetrics are one route's children of the vectors, looked up once, so
-// that counting a request compares few label values. What counts by feature is
-// shared by the feature's routes.
-type routeMetrics struct {
-	*featureMetrics
-
-	labels  []string                                      // feature, route, api version
-	request [len(countedMethods)]atomic.Pointer[byStatus] // most routes have one method
-	screens screenCounters
-}
-
-type byStatus [len(countedStatus)]atomic.Pointer[requestCount]
-
-type requestCount struct {
-	total    prometheus.Counter
-	duration prometheus.Observer
-}
-
 // featureMetrics are one feature's children of the vectors.
 type featureMetrics struct {
 	all            *metrics
@@ -108,18 +78,15 @@ type featureMetrics struct {
 	limited        *prometheus.CounterVec // policy
 	idempotency    *prometheus.CounterVec // outcome
 	degraded       *prometheus.CounterVec // kind
+
+	headers *clientHeaderCounts // nil until it is asked for
 }
+
+// clientHeaderCounts are one feature's counters of Landline-Client, by outcome.
+type clientHeaderCounts struct{ ok, absent, invalid, otherApp prometheus.Counter }
 
 // clientCount is what is counted by app version, and the requests by platform as well.
 type clientCount struct{ requests, in, out prometheus.Counter }
-
-func (m *metrics) route(rt *Route) *routeMetrics {
-	r := &routeMetrics{featureMetrics: m.feature(rt.Feature), labels: []string{rt.Feature, rt.Match, rt.APIVersion}}
-	if rt.Policy != nil {
-		r.screens = m.screens.of(rt.Policy.Screens)
-	}
-	return r
-}
 
 // feature returns the children of a feature, the same for each of its routes.
 func (m *metrics) feature(name string) *featureMetrics {
@@ -155,30 +122,14 @@ func (m *metrics) feature(name string) *featureMetrics {
 	return f
 }
 
-// counted returns the counters of a method and a status.
-func (m *routeMetrics) counted(method string, status int) *requestCount {
-	mi := len(countedMethods) - 1
-	for i, name := range countedMethods {
-		if name == method {
-			mi = i
-			break
-		}
+// clientHeaders returns a feature's counters of Landline-Client.
+func (m *metrics) clientHeaders(name string) *clientHeaderCounts {
+	f := m.feature(name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if f.headers == nil {
+		of := func(outcome string) prometheus.Counter { return m.clientHeader.WithLabelValues(name, outcome) }
+		f.headers = &clientHeaderCounts{ok: of("ok"), absent: of("absent"), invalid: of("invalid"), otherApp: of("other_app")}
 	}
-	si := status/100 - 1
-	if si < 0 || si >= len(countedStatus) {
-		si = len(countedStatus) - 1
-	}
-	of := m.request[mi].Load()
-	if of == nil {
-		m.request[mi].CompareAndSwap(nil, new(byStatus))
-		of = m.request[mi].Load()
-	}
-	slot := &of[si]
-	if c := slot.Load(); c != nil {
-		return c
-	}
-	values := []string{m.labels[0], m.labels[1], countedMethods[mi], countedStatus[si], m.labels[2]}
-	c := &requestCount{total: m.all.requests.WithLabelValues(values...), duration: m.all.duration.WithLabelValues(values...)}
-	slot.Store(c) // another may have stored the same children: no matter
-	return c
+	return f.headers
 }

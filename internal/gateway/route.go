@@ -8,25 +8,34 @@ import (
 	"landline/internal/module"
 )
 
-// Route is one compiled route: immutable once its table is in use.
+// Route is one compiled route: immutable once its table is in use. What every
+// request reads stands at the beginning, so that it is in few cache lines.
 type Route struct {
+	handler Handler // the composed pipeline
+	feature *feature
+	Policy  *FeatureConfig // complete: every default is filled in; never nil
+	path    *pathTemplate  // at the upstream, of a proxied route
+	counts  *routeCounts
+	line    []byte // what every line of the access log has
+
 	Feature    string          // name of the feature; NoFeature when nothing matched
-	Owner      string          // team that answers for it, "" if none is named
-	Match      string          // as configured: "GET /v1/flights/{id}/status"
-	Method     string          // "" = any
-	APIVersion string          // "v1" of "/v1/…", "" if the path has none
-	Version    string          // what a header must name where the path does not, "" = the path alone decides
 	ParamNames []string        // names of the path's wildcards, in order
-	Auth       module.Auth     // what the caller must have proven
-	Policy     *FeatureConfig  // complete: every default is filled in; never nil
+	variants   []*Route        // all that share method and path, itself included; nil without versions
+	Version    string          // what a header must name where the path does not, "" = the path alone decides
+	headers    *headerRules    // nil = none
 	Priority   module.Priority // when overloaded
-	Upstream   string          // "" for a module's handler
-	BuiltIn    bool            // a module's handler
-	aggregated bool            // its answer is made of calls to upstreams
+	Method     string          // "" = any
+
+	Owner      string      // team that answers for it, "" if none is named
+	Match      string      // as configured: "GET /v1/flights/{id}/status"
+	APIVersion string      // "v1" of "/v1/…", "" if the path has none
+	Auth       module.Auth // what the caller must have proven
+	Upstream   string      // "" for a module's handler
+	BuiltIn    bool        // a module's handler
+	aggregated bool        // its answer is made of calls to upstreams
 
 	pattern pattern
-	headers *headerRules // nil = none
-	cors    *cors        // nil = none
+	cors    *cors // nil = none
 
 	cachePolicy  string   // identity of what its stored answers depend on, "" without a cache
 	callPolicies []string // the same of its calls that have one
@@ -39,12 +48,9 @@ type Route struct {
 	bulkhead   *overload.Bulkhead // of the feature; nil = none
 	retryAfter time.Duration      // what a request is told that is turned away, at least
 
-	versions     versions // how its version is named
-	variants     []*Route // all that share method and path, itself included; nil without versions
-	feature      *feature
+	versions     versions       // how its version is named
 	apiKeyHeader string         // in canonical form
 	contract     *routeContract // nil: none
-	handler      Handler        // the composed pipeline
 }
 
 // NoFeature is the feature name of requests that no route matched.

@@ -18,15 +18,14 @@ var noClient = &module.Client{}
 // refused, also where none is needed: an app that sends one means it.
 func clientStage(o *Options, m *metrics, rt *Route) Stage {
 	required := rt.Policy != nil && rt.Policy.ClientHeader == clientHeaderRequired
-	outcome := func(name string) func() { return m.clientHeader.WithLabelValues(rt.Feature, name).Inc }
-	good, absent, invalid, otherApp := outcome("ok"), outcome("absent"), outcome("invalid"), outcome("other_app")
+	count := m.clientHeaders(rt.Feature)
 	inProcess := rt.Upstream == ""
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 			x.Client = noClient
 			lines := r.Header["Landline-Client"]
 			if len(lines) == 0 || len(lines) == 1 && lines[0] == "" {
-				absent()
+				count.absent.Inc()
 				if required {
 					return problem.New(problem.ClientHeaderRequired, "send Landline-Client with this request")
 				}
@@ -34,14 +33,14 @@ func clientStage(o *Options, m *metrics, rt *Route) Stage {
 			}
 			client, err := m.parsed.parse(lines)
 			if err != nil {
-				invalid()
+				count.invalid.Inc()
 				return err
 			}
 			x.Client = client
 			if client.App != "" && client.App != o.App.ID {
-				otherApp() // an extension or a white label, seldom a fault: counted, not refused
+				count.otherApp.Inc() // an extension or a white label, seldom a fault: counted, not refused
 			} else {
-				good()
+				count.ok.Inc()
 			}
 			if inProcess {
 				r = r.WithContext(module.WithClient(r.Context(), client))

@@ -128,6 +128,7 @@ func (g *Gateway) start(x *Exchange, up *upstream, path *pathTemplate, w http.Re
 	ctx, cancel := context.WithCancelCause(r.Context())
 	n := &runner{cancel: cancel, try: x.attempt, began: time.Now()}
 	n.call = g.newCall(x, up, w, r.WithContext(ctx))
+	n.call.raced = true
 	n.call.final = true // two calls must not both pass informational answers on
 	if err := n.call.prepare(path); err != nil {
 		n.end()

@@ -11,7 +11,7 @@ import (
 // recoverStage turns a panic of what follows into an error, so that one
 // request's fault is that request's alone. http.ErrAbortHandler passes: it is
 // how a connection is aborted on purpose.
-func recoverStage(o *Options, rt *Route) Stage {
+func recoverStage(o *Options) Stage {
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) (err error) {
 			defer func() {
@@ -22,7 +22,7 @@ func recoverStage(o *Options, rt *Route) Stage {
 				if p == http.ErrAbortHandler { //nolint:errorlint // a sentinel by contract
 					panic(p)
 				}
-				o.Log.ErrorContext(r.Context(), "panic while handling a request", "feature", rt.Feature, "match", rt.Match,
+				o.Log.ErrorContext(r.Context(), "panic while handling a request", "feature", x.Route.Feature, "match", x.Route.Match,
 					"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 				err = problem.New(problem.Internal, "").Wrap(fmt.Errorf("panic: %v", p))
 			}()
@@ -33,7 +33,7 @@ func recoverStage(o *Options, rt *Route) Stage {
 
 // abortStage is the outermost: a panic of the stages that tell and answer
 // errors leaves nobody to answer, so the connection is aborted.
-func abortStage(o *Options, rt *Route) Stage {
+func abortStage(o *Options) Stage {
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 			defer func() {
@@ -42,7 +42,7 @@ func abortStage(o *Options, rt *Route) Stage {
 					return
 				}
 				if p != http.ErrAbortHandler { //nolint:errorlint // a sentinel by contract
-					o.Log.ErrorContext(r.Context(), "panic while answering a request", "feature", rt.Feature,
+					o.Log.ErrorContext(r.Context(), "panic while answering a request", "feature", x.Route.Feature,
 						"panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 				}
 				panic(http.ErrAbortHandler)

@@ -26,9 +26,11 @@ const (
 // sentry-trace; its sampled flag is a hint (observe.Tracer.Sampled). An error
 // after the first byte of an answer, and a panic, abort the connection.
 func traceStage(o *Options, m *metrics, rt *Route) Stage {
-	t := &tracer{o: o, m: m.route(rt), rt: rt, access: newAccessLog(o.Log, o.ClientIPLog, rt)}
-	if rt.Policy != nil && rt.Policy.Idempotency != nil {
-		t.keyed, t.keyRequired = true, rt.Policy.Idempotency.Required
+	rt.beTold(m)
+	t := &tracer{o: o, m: m.feature(rt.Feature), access: newAccessLog(o.Log, o.ClientIPLog)}
+	if rt.Policy != nil {
+		t.screens = m.screens.of(rt.Policy.Screens)
+		t.keyed = rt.Policy.Idempotency != nil
 	}
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
@@ -55,7 +57,7 @@ func traceStage(o *Options, m *metrics, rt *Route) Stage {
 			s.aborted = true
 			if err := next(x, &s.w, r); err != nil {
 				s.err = err
-				p := t.named(problem.From(err))
+				p := x.Route.named(problem.From(err))
 				x.ErrorCode = string(p.Code)
 				if s.w.started() {
 					panic(http.ErrAbortHandler)
@@ -68,21 +70,25 @@ func traceStage(o *Options, m *metrics, rt *Route) Stage {
 	}
 }
 
+// tracer is the stage. What it needs of the route alone is in the Route: routes
+// of one feature may share their stages.
 type tracer struct {
-	o           *Options
-	m           *routeMetrics
-	rt          *Route
-	access      *accessLog
-	keyed       bool // the route honours Idempotency-Key
-	keyRequired bool
+	o       *Options
+	m       *featureMetrics
+	screens screenCounters
+	access  accessLog
+	keyed   bool // the route honours Idempotency-Key
 }
 
+// beTold makes what the stage needs of the route.
+func (rt *Route) beTold(m *metrics) { rt.counts, rt.line = m.requests.of(rt), rt.fixedFields() }
+
 // named puts the feature into a problem, so that an app can tell which part of a screen is missing.
-func (t *tracer) named(p *problem.Error) *problem.Error {
-	if t.rt.Feature == NoFeature {
+func (rt *Route) named(p *problem.Error) *problem.Error {
+	if rt.Feature == NoFeature {
 		return p
 	}
-	return p.With("feature", t.rt.Feature)
+	return p.With("feature", rt.Feature)
 }
 
 // observed is what the stage keeps of one request, in one piece of memory.
@@ -143,10 +149,8 @@ func (t *tracer) tell(x *Exchange, s *observed, r *http.Request) {
 }
 
 func (t *tracer) count(x *Exchange, s *observed, r *http.Request, took time.Duration, replayed bool) {
-	c := t.m.counted(r.Method, s.w.status)
-	c.total.Inc()
-	c.duration.Observe(took.Seconds())
-	t.m.screens.count(x, s.w.status, s.aborted && !errors.Is(s.err, errClientGone))
+	x.Route.counts.of(r.Method, s.w.status).observe(took)
+	t.screens.count(x, s.w.status, s.aborted && !errors.Is(s.err, errClientGone))
 	version, platform := "unknown", "unknown"
 	if x.Client != nil {
 		if x.Client.Version != "" {
@@ -215,9 +219,9 @@ func idempotencyOutcome(code string, r *http.Request, replayed bool) string {
 // The upstream's spans are children of ours, as the traceparent it got says.
 func (t *tracer) record(x *Exchange, s *observed, r *http.Request, took time.Duration) {
 	end := s.began.Add(took)
-	name := t.rt.Match
-	if t.rt.Method == "" {
-		name = r.Method + " " + t.rt.Match
+	name := x.Route.Match
+	if x.Route.Method == "" {
+		name = r.Method + " " + x.Route.Match
 	}
 	failed := ""
 	if s.w.status >= 500 || s.aborted {
@@ -233,15 +237,15 @@ func (t *tracer) record(x *Exchange, s *observed, r *http.Request, took time.Dur
 		{Key: "http.response.status_code", Value: s.w.status},
 		{Key: "http.response.body.size", Value: s.w.bytes},
 		{Key: "network.protocol.version", Value: strings.TrimPrefix(r.Proto, "HTTP/")},
-		{Key: "landline.feature", Value: t.rt.Feature},
+		{Key: "landline.feature", Value: x.Route.Feature},
 	}
 	add := func(key, value string) {
 		if value != "" {
 			list = append(list, observe.Attr{Key: key, Value: value})
 		}
 	}
-	add("landline.owner", t.rt.Owner)
-	add("landline.api_version", t.rt.APIVersion)
+	add("landline.owner", x.Route.Owner)
+	add("landline.api_version", x.Route.APIVersion)
 	add("landline.degraded", x.Degraded)
 	add("error.type", x.ErrorCode)
 	if c := x.Client; c != nil {

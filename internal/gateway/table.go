@@ -40,8 +40,9 @@ type feature struct {
 	policy   *FeatureConfig
 	routes   []*Route
 	breakers []*breaker
-	inFlight *atomic.Int64      // carried over from table to table
-	bulkhead *overload.Bulkhead // so is this, while its configuration is the same; nil = none
+	inFlight *atomic.Int64        // carried over from table to table
+	bulkhead *overload.Bulkhead   // so is this, while its configuration is the same; nil = none
+	models   map[sharedWay]*Route // whose pipelines other routes have
 }
 
 // breakerKey is what makes a breaker the same across a reload.
@@ -210,7 +211,7 @@ func (g *Gateway) addProxiedRoute(t, old *table, f *feature, rc RouteConfig) err
 		return fmt.Errorf("there is no upstream %q", rc.Upstream)
 	}
 	rt := newRoute(f, rc.Match, p)
-	rt.Auth, rt.Upstream = f.policy.Auth, rc.Upstream
+	rt.Auth, rt.Upstream, rt.path = f.policy.Auth, rc.Upstream, path
 	rt.invalidates = t.caches() && cache.Invalidates(rt.Method, http.StatusOK)
 	if rc.Version != "" {
 		rt.Version, rt.APIVersion, rt.versions = rc.Version, rc.Version, t.versions
@@ -219,8 +220,9 @@ func (g *Gateway) addProxiedRoute(t, old *table, f *feature, rc RouteConfig) err
 		return err
 	}
 	return g.finish(t, f, rt, destination{
-		handler:  g.forward(up, path),
+		handler:  g.forward(up, nil),
 		upstream: up,
+		plain:    true,
 		breakers: g.breakersFor(t, old, f, up),
 	})
 }
@@ -247,7 +249,7 @@ func (g *Gateway) finish(t *table, f *feature, rt *Route, way destination) error
 	if rt.contract, err = t.contractOf(rt); err != nil {
 		return err
 	}
-	if rt.handler, err = g.compose(rt, way); err != nil {
+	if err := g.pipeline(f, rt, way); err != nil {
 		return err
 	}
 	rt.feature = f

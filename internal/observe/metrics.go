@@ -53,8 +53,8 @@ func Histogram(reg prometheus.Registerer, name, help string, buckets []float64, 
 
 // Collect declares a metric whose samples c computes when they are asked for,
 // under the rules of Counter. c must describe m alone.
-func Collect(reg prometheus.Registerer, m Metric, c prometheus.Collector) {
-	declare(reg, m, c)
+func Collect[C prometheus.Collector](reg prometheus.Registerer, m Metric, c C) C {
+	return declare(reg, m, c)
 }
 
 // Metric is a declared metric.

@@ -18,16 +18,17 @@ func (c *conn) prepareLook() {
 	if err != nil {
 		return
 	}
-	var one [1]byte
-	c.sys = raw
-	c.look = func(fd uintptr) {
-		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT) // #nosec -- a descriptor is an int
-		c.quiet = n <= 0 && (err == syscall.EAGAIN || err == syscall.EWOULDBLOCK)             //nolint:errorlint // a plain errno
-	}
+	c.sys, c.look, c.turn.step = raw, c.peek, c.ask
 }
 
-// alive reports whether nothing has come on an unused connection: neither its
-// end nor bytes, which would be taken for the next answer.
+// peek looks whether nothing has come on an unused connection: neither its end
+// nor bytes, which would be taken for the next answer.
+func (c *conn) peek(fd uintptr) {
+	n, _, err := syscall.Recvfrom(int(fd), c.one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT) // #nosec -- a descriptor is an int
+	c.quiet = n <= 0 && err == syscall.EAGAIN                                               //nolint:errorlint // a plain errno
+}
+
+// alive reports what peek finds.
 func (c *conn) alive() bool {
 	c.quiet = false
 	return c.sys.Control(c.look) == nil && c.quiet

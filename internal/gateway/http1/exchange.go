@@ -51,7 +51,7 @@ type exchange struct {
 // of the answer. errStale asks for another connection.
 func (c *conn) send(ctx context.Context, r *Request, hooks Hooks) (*http.Response, error) {
 	x := &exchange{c: c, buf: spare.Get().(*buffers)}
-	x.buf.in.Reset(c.net)
+	x.buf.in.Reset(c)
 	x.stop = afterFunc(ctx, x.abort)
 	res, err := x.run(r, hooks)
 	if err == nil {
@@ -81,7 +81,7 @@ func afterFunc(ctx context.Context, f func()) (stop func() bool) {
 }
 
 func (x *exchange) run(r *Request, hooks Hooks) (*http.Response, error) {
-	upload, err := x.start(r)
+	upload, err := x.start(r, hooks)
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +89,8 @@ func (x *exchange) run(r *Request, hooks Hooks) (*http.Response, error) {
 	for n := 0; ; n++ {
 		h, err := x.readHead(r)
 		if err != nil {
-			if n == 0 && x.unread(err) && x.c.reused && r.replayable() {
-				return nil, errStale
+			if n == 0 {
+				err = x.stale(r, err)
 			}
 			return nil, err
 		}
@@ -110,9 +110,22 @@ func (x *exchange) run(r *Request, hooks Hooks) (*http.Response, error) {
 	}
 }
 
-// unread reports whether the connection ended before a byte of an answer came.
-func (x *exchange) unread(err error) bool {
-	return x.buf.in.Buffered() == 0 && !errors.Is(err, io.ErrUnexpectedEOF) && len(x.buf.head) == 0
+// stale is errStale instead of err, for which no header came, if the request may
+// be sent once more: nothing of it was written, or it may be executed twice.
+func (x *exchange) stale(r *Request, err error) error {
+	if !x.c.reused || errors.Is(err, errStale) {
+		return err
+	}
+	var write *writeError
+	switch unread := x.buf.in.Buffered() == 0 && !errors.Is(err, io.ErrUnexpectedEOF) && len(x.buf.head) == 0; {
+	case errors.As(err, &write):
+		if write.sent == 0 && r.Body == nil {
+			return errStale
+		}
+	case unread && r.replayable():
+		return errStale
+	}
+	return err
 }
 
 // readHead reads one header; the request's own is not needed any more.
@@ -125,10 +138,16 @@ func (x *exchange) readHead(r *Request) (head, error) {
 	return parseHead(block, r.Method)
 }
 
-// start sends the request as far as that needs no second goroutine.
-func (x *exchange) start(r *Request) (*upload, error) {
+// start sends the request as far as that needs no second goroutine. On a
+// connection that was used before, a short request is left to be written by the
+// first read, with the wait for the answer.
+func (x *exchange) start(r *Request, hooks Hooks) (*upload, error) {
 	x.once = x.c.host.t.config.IdleConnections == 0
 	if r.Body != nil && (r.ContentLength < 0 || r.ContentLength > smallBody || hasToken(r.Header["Expect"], "100-continue")) {
+		if x.c.reused && !x.c.alive() {
+			return nil, errStale
+		}
+		hooks.Sending()
 		return x.upload(r)
 	}
 	length := int64(0)
@@ -145,14 +164,15 @@ func (x *exchange) start(r *Request) (*upload, error) {
 		}
 	}
 	x.buf.head = b[:0]
-	n, err := x.c.net.Write(b)
-	if err == nil {
+	if x.c.reused {
+		x.c.turn.out, x.c.turn.hooks = b, hooks
 		return nil, nil
 	}
-	if n == 0 && x.c.reused && r.Body == nil {
-		return nil, errStale
+	hooks.Sending()
+	if _, err := x.c.net.Write(b); err != nil {
+		return nil, fmt.Errorf("http1: writing the request: %w", err)
 	}
-	return nil, fmt.Errorf("http1: writing the request: %w", err)
+	return nil, nil
 }
 
 // appendBody appends a body of a known length, and sees to it that it is that long.

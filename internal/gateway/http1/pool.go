@@ -28,7 +28,9 @@ type conn struct {
 	net    net.Conn
 	sys    syscall.RawConn // nil where the connection cannot be looked at
 	look   func(fd uintptr)
+	one    [1]byte
 	quiet  bool // what look found
+	turn   turn
 	reused bool
 	since  time.Time // unused since
 }
@@ -44,20 +46,14 @@ type found struct {
 	err error
 }
 
-// get returns a connection: the one that was used last if it is still good,
-// else a new one, or the first that another request gives back.
+// get returns a connection: the one that was used last, which may be good no
+// more, else a new one, or the first that another request gives back.
 func (h *host) get(ctx context.Context) (*conn, error) {
-	for {
-		c := h.pop()
-		if c == nil {
-			return h.wait(ctx)
-		}
-		if c.alive() {
-			c.reused = true
-			return c, nil
-		}
-		c.close()
+	if c := h.pop(); c != nil {
+		c.reused = true
+		return c, nil
 	}
+	return h.wait(ctx)
 }
 
 func (h *host) pop() *conn {

@@ -124,9 +124,10 @@ func comes(t *testing.T, what string, there func() bool) {
 }
 
 func TestFewUnusedConnectionsAreKept(t *testing.T) {
-	release := make(chan struct{})
+	arrived, release := make(chan struct{}), make(chan struct{})
 	s := open(t, func(_ int, c net.Conn, r *bufio.Reader) {
 		for takeRequest(r) {
+			arrived <- struct{}{}
 			<-release
 			io.WriteString(c, ok)
 		}
@@ -141,6 +142,9 @@ func TestFewUnusedConnectionsAreKept(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+	for range 3 { // each on a connection of its own
+		<-arrived
 	}
 	for range 3 {
 		release <- struct{}{}

@@ -28,6 +28,9 @@ func (r *Request) appendHead(b []byte, length int64, last bool) ([]byte, error) 
 		b = append(b, "Connection: close\r\n"...)
 	}
 	for key, values := range r.Header {
+		if r.Edit != nil {
+			key, values = r.Edit(key, values)
+		}
 		switch key {
 		case "Host", "Content-Length", "Transfer-Encoding", "Trailer":
 			continue
@@ -41,6 +44,12 @@ func (r *Request) appendHead(b []byte, length int64, last bool) ([]byte, error) 
 			return b, err
 		}
 	}
+	for i := range r.More {
+		var err error
+		if b, err = appendLine(b, r.More[i].Name, r.More[i].Value); err != nil {
+			return b, err
+		}
+	}
 	return append(b, "\r\n"...), nil
 }
 
@@ -50,20 +59,26 @@ func sendsLength(method string) bool {
 	return method == http.MethodPost || method == http.MethodPut || method == http.MethodPatch
 }
 
-func appendField(b []byte, key string, values []string) ([]byte, error) {
+func appendField(b []byte, key string, values []string) (_ []byte, err error) {
+	for _, v := range values {
+		if b, err = appendLine(b, key, v); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+func appendLine(b []byte, key, value string) ([]byte, error) {
 	if !isToken(key) {
 		return b, fmt.Errorf("http1: the field name %q is no token", key)
 	}
-	for _, v := range values {
-		if !isFieldValue(v) {
-			return b, fmt.Errorf("http1: the value of the field %s has a control character", key)
-		}
-		b = append(b, key...)
-		b = append(b, ": "...)
-		b = append(b, v...)
-		b = append(b, "\r\n"...)
+	if !isFieldValue(value) {
+		return b, fmt.Errorf("http1: the value of the field %s has a control character", key)
 	}
-	return b, nil
+	b = append(b, key...)
+	b = append(b, ": "...)
+	b = append(b, value...)
+	return append(b, "\r\n"...), nil
 }
 
 func appendTrailerKeys(b []byte, trailer http.Header) []byte {

@@ -40,6 +40,12 @@ type Request struct {
 	// User-Agent that is empty is left out.
 	Header http.Header
 
+	// Edit, if not nil, is asked for each field of Header what goes on the wire in
+	// its place; without values it is nothing. More goes there as well. A proxy
+	// need not copy the header that it has got.
+	Edit func(name string, values []string) (string, []string)
+	More []Field
+
 	// Body is nil or ContentLength is not 0; -1 = of unknown length. It may still
 	// be read when Send has returned.
 	Body          io.Reader
@@ -47,10 +53,13 @@ type Request struct {
 	Trailer       http.Header // its keys are announced; values are there when Body has ended
 }
 
+// Field is a field of a header.
+type Field struct{ Name, Value string }
+
 // Hooks learn what happens on the way of a request.
 type Hooks interface {
-	// Sending is called when a connection was found: from then on a part of the
-	// request may have been written. It is called again when the request is.
+	// Sending is called when a connection was found, and looked at: from then on a
+	// part of the request may have been written. It is called again when the request is.
 	Sending()
 	// Informational is called for each 1xx answer but 101. An error ends the request.
 	Informational(status int, h http.Header) error
@@ -102,7 +111,6 @@ func (t *Transport) Send(ctx context.Context, r *Request, hooks Hooks) (*http.Re
 		if err != nil {
 			return nil, err
 		}
-		hooks.Sending()
 		res, err := c.send(ctx, r, hooks)
 		if !errors.Is(err, errStale) {
 			return res, err

@@ -28,6 +28,7 @@ const answerBytes = 1024
 var (
 	options = bench.Flags()
 	target  = flag.String("target", "", "internal: what the baseline proxies to")
+	before  = flag.String("before", "", "another binary to be measured in the same rounds, such as one of an earlier commit")
 )
 
 func main() {
@@ -101,17 +102,9 @@ func measure(b *bench.Bench) error {
 	if err != nil {
 		return err
 	}
-	landline, err := b.Landline(options.Landline, fmt.Sprintf(config, "http://"+upstream.Address))
+	landline, caller, err := start(b, options.Landline, upstream)
 	if err != nil {
 		return err
-	}
-	token, err := landline.Install()
-	if err != nil {
-		return err
-	}
-	caller := "Authorization: Bearer " + token + "\r\nLandline-Client: app=\"com.example.load\", version=\"4.2.0\", build=1042, platform=ios\r\n"
-	client := func(p *bench.Process, path, header string) bench.Client {
-		return bench.Client{Address: p.Address, Request: bench.Get(path, header), Length: answerBytes}
 	}
 	rows := []*bench.Row{
 		{Name: "bare ReverseProxy", Process: bare, Client: client(bare, "/", caller)},
@@ -120,9 +113,34 @@ func measure(b *bench.Bench) error {
 		{Name: "everything on", Process: landline, Client: client(landline, "/v1/everything", caller)},
 		{Name: "everything on, transport: standard", Process: landline, Client: client(landline, "/v1/standard", caller)},
 	}
+	if *before != "" {
+		other, theirs, err := start(b, *before, upstream)
+		if err != nil {
+			return err
+		}
+		rows = append(rows,
+			&bench.Row{Name: "nothing on, before", Process: other, Client: client(other, "/v1/open", "")},
+			&bench.Row{Name: "everything on, before", Process: other, Client: client(other, "/v1/everything", theirs)})
+	}
 	if err := options.Compare(rows); err != nil {
 		return err
 	}
 	options.Print("A proxied GET of 1 KiB", rows, map[string]string{"everything on": "≥ 1.2"})
 	return options.SaveProfile(rows[3])
+}
+
+func client(p *bench.Process, path, header string) bench.Client {
+	return bench.Client{Address: p.Address, Request: bench.Get(path, header), Length: answerBytes}
+}
+
+// start starts a binary and returns the header lines of one who calls it.
+func start(b *bench.Bench, binary string, upstream *bench.Process) (node *bench.Process, caller string, err error) {
+	if node, err = b.Landline(binary, fmt.Sprintf(config, "http://"+upstream.Address)); err != nil {
+		return nil, "", err
+	}
+	token, err := node.Install()
+	if err != nil {
+		return nil, "", err
+	}
+	return node, "Authorization: Bearer " + token + "\r\nLandline-Client: app=\"com.example.load\", version=\"4.2.0\", build=1042, platform=ios\r\n", nil
 }
