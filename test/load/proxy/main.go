@@ -105,11 +105,22 @@ func measure(b *bench.Bench) error {
 	if err != nil {
 		return err
 	}
+	standard, err := b.Landline(options.Landline, fmt.Sprintf(config, "http://"+upstream.Address)+"listen: {server: standard}\n")
+	if err != nil {
+		return err
+	}
 	token, err := landline.Install()
 	if err != nil {
 		return err
 	}
-	caller := "Authorization: Bearer " + token + "\r\nLandline-Client: app=\"com.example.load\", version=\"4.2.0\", build=1042, platform=ios\r\n"
+	other, err := standard.Install()
+	if err != nil {
+		return err
+	}
+	header := func(token string) string {
+		return "Authorization: Bearer " + token + "\r\nLandline-Client: app=\"com.example.load\", version=\"4.2.0\", build=1042, platform=ios\r\n"
+	}
+	caller := header(token)
 	client := func(p *bench.Process, path, header string) bench.Client {
 		return bench.Client{Address: p.Address, Request: bench.Get(path, header), Length: answerBytes}
 	}
@@ -118,6 +129,8 @@ func measure(b *bench.Bench) error {
 		{Name: "bare ReverseProxy with a BufferPool", Process: pooled, Client: client(pooled, "/", caller)},
 		{Name: "nothing on", Process: landline, Client: client(landline, "/v1/open", "")},
 		{Name: "everything on", Process: landline, Client: client(landline, "/v1/everything", caller)},
+		{Name: "nothing on, listen.server: standard", Process: standard, Client: client(standard, "/v1/open", "")},
+		{Name: "everything on, listen.server: standard", Process: standard, Client: client(standard, "/v1/everything", header(other))},
 		{Name: "everything on, transport: standard", Process: landline, Client: client(landline, "/v1/standard", caller)},
 	}
 	if err := options.Compare(rows); err != nil {
