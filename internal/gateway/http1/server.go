@@ -38,6 +38,7 @@ type Server struct {
 	std  *http.Server
 	h2   *handover
 	over chan struct{} // closed with Shutdown and Close
+	rest time.Duration // restAfter
 
 	closing atomic.Bool
 	mu      sync.Mutex
@@ -53,7 +54,7 @@ const restAfter = 2 * time.Second
 // MaxHeaderBytes and ErrorLog of std, which serves connections of HTTP/2 and
 // must not be used otherwise.
 func NewServer(std *http.Server) *Server {
-	return &Server{std: std, h2: newHandover(), over: make(chan struct{}), listen: map[net.Listener]struct{}{}, conns: map[*serverConn]struct{}{}}
+	return &Server{std: std, h2: newHandover(), over: make(chan struct{}), rest: restAfter, listen: map[net.Listener]struct{}{}, conns: map[*serverConn]struct{}{}}
 }
 
 // Serve accepts connections from l until Shutdown or Close, after which it

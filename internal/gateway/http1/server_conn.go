@@ -105,7 +105,7 @@ var errRest = errors.New("http1: the connection rests")
 // ready waits for the first byte of a request.
 func (c *serverConn) ready() error {
 	for c.br.Buffered() == 0 {
-		until := c.since.Add(restAfter)
+		until := c.since.Add(c.server.rest)
 		if !c.due.IsZero() && c.due.Before(until) {
 			until = c.due
 		}
@@ -270,6 +270,9 @@ func (c *serverConn) preface() (bool, error) {
 		if !bytes.HasPrefix(preface, seen) {
 			return false, nil
 		}
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
 		if err != nil {
 			return false, err
 		}
@@ -317,6 +320,8 @@ func (c *serverConn) refuse(err error) bool {
 		c.handOver()
 		return false
 	case errors.As(err, &r):
+	case errors.Is(err, io.ErrUnexpectedEOF): // of a client that still listens
+		r = errMalformed
 	default: // the client has gone, or is too slow
 		c.close()
 		return false

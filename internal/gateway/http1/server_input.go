@@ -39,7 +39,8 @@ type input struct {
 	reading  bool // somebody waits in Read
 	watching bool // it is watch
 	aborted  bool // which shall end
-	has      bool // what watch has read is in one
+	resting  bool // it is await
+	has      bool // what watch or await has read is in one
 	one      [1]byte
 	current  *incoming // the request whose client is to be watched
 }
@@ -115,9 +116,9 @@ func (in *input) await() error {
 	if in.has {
 		return nil
 	}
-	in.reading = true
+	in.reading, in.resting = true, true
 	n, err := in.wait(in.one[:])
-	in.reading, in.has = false, n == 1
+	in.reading, in.resting, in.has = false, false, n == 1
 	if n == 1 {
 		return nil
 	}
