@@ -97,7 +97,7 @@ func (f *answerFields) declare(values []string) {
 }
 
 // appendValues appends a field's lines. A name that is no token is left out; in
-// a value a line's end becomes a space.
+// a value a control character, such as the end of a line, becomes a space.
 func appendValues(b []byte, key string, values []string) []byte {
 	if !isToken(key) {
 		return b
@@ -105,8 +105,8 @@ func appendValues(b []byte, key string, values []string) []byte {
 	for _, v := range values {
 		b = append(b, key...)
 		b = append(b, ": "...)
-		if strings.ContainsAny(v, "\r\n") {
-			v = lineEnds.Replace(v)
+		if !isFieldValue(v) {
+			v = plainValue(v)
 		}
 		b = append(b, strings.Trim(v, " \t")...)
 		b = append(b, "\r\n"...)
@@ -114,7 +114,16 @@ func appendValues(b []byte, key string, values []string) []byte {
 	return b
 }
 
-var lineEnds = strings.NewReplacer("\r", " ", "\n", " ")
+// plainValue is v with a space for each control character.
+func plainValue(v string) string {
+	b := []byte(v)
+	for i, c := range b {
+		if class[c]&valueByte == 0 {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}
 
 // commit completes the header. first is the first piece of the body, or all of
 // it if the handler has returned.

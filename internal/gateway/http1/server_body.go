@@ -98,6 +98,9 @@ func (b *requestBody) trailers() error {
 	if err != nil {
 		return err
 	}
+	if bytes.Count(block, lineEnd) != bytes.Count(block, lineEnd[1:]) {
+		return errBareLF
+	}
 	fields, err := parseFields(string(block))
 	if err != nil {
 		return err
@@ -116,7 +119,7 @@ func (b *requestBody) trailers() error {
 }
 
 var (
-	errBareLF  = errors.New("http1: the last chunk is followed by a bare LF")
+	errBareLF  = errors.New("http1: a bare LF behind the last chunk")
 	errTrailer = errors.New("http1: the request has a trailer that cannot be one")
 )
 

@@ -348,7 +348,10 @@ func (r *response) ReadFrom(src io.Reader) (n int64, err error) {
 		return n, err
 	}
 	more, err := direct.ReadFrom(io.LimitReader(src, r.length-r.written))
-	r.written += more
+	if r.written += more; err != nil {
+		r.conn.outErr = err
+		r.x.ctx.end()
+	}
 	if err == nil && r.written == r.length { // more than was announced is a fault
 		var one [1]byte
 		if extra, _ := io.ReadFull(src, one[:]); extra > 0 {
