@@ -176,7 +176,7 @@ func (a *App) AdminAddr() net.Addr { return a.adminLis.Addr() }
 
 // Run serves until ctx ends or a listener fails, then drains.
 func (a *App) Run(ctx context.Context) error {
-	public := a.gateway.Server()
+	public, servePublic := a.publicServer()
 	adminServer := &http.Server{
 		Handler: a.admin.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn),
@@ -194,13 +194,13 @@ func (a *App) Run(ctx context.Context) error {
 	if a.certs != nil {
 		upkeep.Go(func() { a.certs.Run(background) })
 	}
-	serve := func(name string, srv *http.Server, l net.Listener, with func(*http.Server, net.Listener) error) {
-		if err := with(srv, l); !errors.Is(err, http.ErrServerClosed) {
+	serve := func(name string, l net.Listener, serve func(net.Listener) error) {
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("%s listener: %w", name, err)
 		}
 	}
-	go serve("public", public, a.public, a.servePublic)
-	go serve("admin", adminServer, a.adminLis, (*http.Server).Serve)
+	go serve("public", a.public, servePublic)
+	go serve("admin", a.adminLis, adminServer.Serve)
 	a.kernel.health.SetReady(true)
 	if _, err := fmt.Fprintf(a.options.Stdout, "ready public=%s admin=%s\n", a.PublicAddr(), a.AdminAddr()); err != nil {
 		a.log.Warn("cannot say ready on standard output", "error", err)

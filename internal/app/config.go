@@ -23,6 +23,12 @@ const (
 	Production  = "production"
 )
 
+// Values of listen.server.
+const (
+	ServerAuto     = "auto"
+	ServerStandard = "standard"
+)
+
 // Settings is landline.yaml without the capabilities' own sections.
 type Settings struct {
 	Profile  string
@@ -52,6 +58,7 @@ type ListenSettings struct {
 	Public         string       `yaml:"public" doc:"Address of the public listener."`
 	Admin          string       `yaml:"admin" doc:"Address of the admin listener: admin API, metrics, health, profiles. Keep it private."`
 	TLS            *TLSSettings `yaml:"tls" doc:"Speak TLS on the public listener, with HTTP/2 where clients take it. The files may change while Landline runs: they are looked at every few seconds and with SIGHUP, and used when they fit together. Default: plain HTTP, HTTP/2 included (h2c), for a balancer that terminates TLS."`
+	Server         string       `yaml:"server" enum:"auto,standard" doc:"auto: HTTP/1 without TLS is served by the gateway's own loop, which costs less; TLS and HTTP/2 by Go's net/http. standard: net/http for everything."`
 	TrustedProxies []string     `yaml:"trusted_proxies" doc:"Networks (CIDR) whose Forwarded and X-Forwarded-* headers are believed: the balancers in front that terminate TLS." example:"[10.0.0.0/8]"`
 }
 
@@ -102,7 +109,7 @@ func defaults() *Settings {
 	s := &Settings{
 		Profile:  Development,
 		App:      AppSettings{ID: "com.example.app", Name: "Example"},
-		Listen:   ListenSettings{Public: "127.0.0.1:8080", Admin: "127.0.0.1:8081"},
+		Listen:   ListenSettings{Public: "127.0.0.1:8080", Admin: "127.0.0.1:8081", Server: ServerAuto},
 		DataDir:  "./landline-data",
 		Database: DatabaseSettings{Migrate: true, MaxConnections: 16, WriteQueue: 1024, WriteTimeout: config.Duration(10 * time.Second)},
 		Redis:    RedisSettings{Prefix: "landline:", LimitTimeout: config.Duration(limit.DefaultWithin)},

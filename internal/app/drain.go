@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"landline/internal/gateway"
 )
 
 // drain takes the node out of service: readyz says 503 so that balancers stop
@@ -19,7 +21,7 @@ import (
 //
 // http.Server.Shutdown alone may wait for ever (streams, hijacked connections,
 // golang/go#81153), therefore the deadline and the Close behind it.
-func (a *App) drain(ctx context.Context, public, adminServer *http.Server, stopBackground func()) error {
+func (a *App) drain(ctx context.Context, public, adminServer gateway.Server, stopBackground func()) error {
 	began := time.Now()
 	s := a.settings.Shutdown
 	a.kernel.health.Drain()

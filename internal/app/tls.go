@@ -4,10 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"net/http"
 
 	"landline/internal/clock"
 	"landline/internal/config"
+	"landline/internal/gateway"
 	"landline/internal/gateway/certs"
 )
 
@@ -73,11 +73,17 @@ func (a *App) openCertificates() error {
 	return nil
 }
 
-// servePublic serves the public listener, over TLS if that is configured.
-func (a *App) servePublic(srv *http.Server, l net.Listener) error {
+// publicServer returns the public listener's server and how it serves: over TLS
+// if that is configured.
+func (a *App) publicServer() (gateway.Server, func(net.Listener) error) {
+	if a.certs == nil && a.settings.Listen.Server == ServerAuto {
+		srv := a.gateway.Server()
+		return srv, srv.Serve
+	}
+	srv := a.gateway.StandardServer()
 	if a.certs == nil {
-		return srv.Serve(l)
+		return srv, srv.Serve
 	}
 	srv.TLSConfig = a.certs.Config()
-	return srv.ServeTLS(l, "", "")
+	return srv, func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
 }

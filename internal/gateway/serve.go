@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"landline/internal/gateway/http1"
 	"landline/internal/problem"
 )
 
@@ -162,9 +165,21 @@ func refuse(x *Exchange, w http.ResponseWriter, _ *http.Request) error {
 	return x.refusal
 }
 
-// Server returns the public listener's server: its guards come from the
-// settings of the last Apply. Shut it down after Drain, with a deadline.
-func (g *Gateway) Server() *http.Server {
+// Server serves a listener, as http.Server does.
+type Server interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+	Close() error
+}
+
+// Server returns the public listener's server for clear text: http1.Server, in
+// front of StandardServer.
+func (g *Gateway) Server() Server { return http1.NewServer(g.StandardServer()) }
+
+// StandardServer returns the public listener's server of net/http. The guards
+// of both come from the settings of the last Apply. Shut it down after Drain,
+// with a deadline.
+func (g *Gateway) StandardServer() *http.Server {
 	limits := DefaultSettings().Limits
 	if t := g.table.Load(); t != nil {
 		limits = t.settings.Limits

@@ -102,7 +102,11 @@ func measure(b *bench.Bench) error {
 	if err != nil {
 		return err
 	}
-	landline, caller, err := start(b, options.Landline, upstream)
+	landline, caller, err := start(b, options.Landline, upstream, "")
+	if err != nil {
+		return err
+	}
+	standard, theirs, err := start(b, options.Landline, upstream, "listen: {server: standard}\n")
 	if err != nil {
 		return err
 	}
@@ -111,10 +115,12 @@ func measure(b *bench.Bench) error {
 		{Name: "bare ReverseProxy with a BufferPool", Process: pooled, Client: client(pooled, "/", caller)},
 		{Name: "nothing on", Process: landline, Client: client(landline, "/v1/open", "")},
 		{Name: "everything on", Process: landline, Client: client(landline, "/v1/everything", caller)},
+		{Name: "nothing on, listen.server: standard", Process: standard, Client: client(standard, "/v1/open", "")},
+		{Name: "everything on, listen.server: standard", Process: standard, Client: client(standard, "/v1/everything", theirs)},
 		{Name: "everything on, transport: standard", Process: landline, Client: client(landline, "/v1/standard", caller)},
 	}
 	if *before != "" {
-		other, theirs, err := start(b, *before, upstream)
+		other, theirs, err := start(b, *before, upstream, "")
 		if err != nil {
 			return err
 		}
@@ -133,9 +139,9 @@ func client(p *bench.Process, path, header string) bench.Client {
 	return bench.Client{Address: p.Address, Request: bench.Get(path, header), Length: answerBytes}
 }
 
-// start starts a binary and returns the header lines of one who calls it.
-func start(b *bench.Bench, binary string, upstream *bench.Process) (node *bench.Process, caller string, err error) {
-	if node, err = b.Landline(binary, fmt.Sprintf(config, "http://"+upstream.Address)); err != nil {
+// start starts a binary, with more in its configuration, and returns the header lines of one who calls it.
+func start(b *bench.Bench, binary string, upstream *bench.Process, more string) (node *bench.Process, caller string, err error) {
+	if node, err = b.Landline(binary, fmt.Sprintf(config, "http://"+upstream.Address)+more); err != nil {
 		return nil, "", err
 	}
 	token, err := node.Install()
