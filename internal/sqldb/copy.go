@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -24,6 +26,10 @@ type CopyOptions struct {
 
 	// Also runs in the same transactions, for tables that the engines define differently.
 	Also func(ctx context.Context, from, to *sql.Tx) (rows int64, err error)
+
+	// Patience is how long Copy asks whether a commit has arrived whose answer was
+	// lost on the way; 0 = 30s.
+	Patience time.Duration
 }
 
 // Copied is what Copy has moved.
@@ -35,7 +41,8 @@ var ErrNotEmpty = errors.New("the database to copy to is not empty")
 // Copy moves the rows of every table of a SQLite database, which nobody may
 // write meanwhile, to a PostgreSQL database that has been migrated by the same
 // modules and holds no rows (ErrNotEmpty). It is one transaction there: after an
-// error nothing has changed. Every row is read back and compared before it commits.
+// error nothing has changed, unless that is ErrUncertain. Every row is read back
+// and compared before it commits.
 func Copy(ctx context.Context, from, to *DB, o CopyOptions) (done Copied, err error) {
 	if from.name != SQLite || to.name != Postgres {
 		return done, errors.New("sqldb: only SQLite is copied, and only to PostgreSQL")
@@ -57,12 +64,48 @@ func Copy(ctx context.Context, from, to *DB, o CopyOptions) (done Copied, err er
 	defer to.rollback(dst)
 	c := &copying{src: src, dst: dst, conn: conn, o: o}
 	if done, err = c.run(ctx); err != nil {
+		if from.faults.classify(err) != nil {
+			to = from // whose fault it is
+		}
 		return Copied{}, to.translate(err)
 	}
-	if err := dst.Commit(); err != nil {
+	var number string // of the transaction
+	if err := dst.QueryRowContext(ctx, `SELECT CAST(pg_current_xact_id() AS TEXT)`).Scan(&number); err != nil {
+		return Copied{}, to.translate(err)
+	}
+	if err := dst.Commit(); err != nil && uncertainPostgres(err) {
+		if err := to.arrived(ctx, number, cmp.Or(o.Patience, 30*time.Second), err); err != nil {
+			return Copied{}, err
+		}
+	} else if err != nil {
 		return Copied{}, to.translate(err)
 	}
 	return done, nil
+}
+
+// arrived asks PostgreSQL what became of a transaction whose commit was lost with
+// the connection: nil when it is there, and lost otherwise.
+func (db *DB) arrived(ctx context.Context, number string, patience time.Duration, lost error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		var status sql.NullString // NULL of one that is forgotten
+		err := db.writer.QueryRowContext(ctx, `SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8))`, number).Scan(&status)
+		switch {
+		case status.String == "committed":
+			return nil
+		case status.String == "aborted":
+			return db.translate(fmt.Errorf("%w: %w", ErrUnavailable, lost))
+		}
+		select {
+		case <-again.C: // not to be reached yet, or "in progress": it has not noticed that we are gone
+		case <-ctx.Done():
+			return db.translate(errors.Join(fmt.Errorf("%w: the copy is there in full or not at all; repeat it into the same database: "+
+				"that this is refused as not empty says that it is there: %w", ErrUncertain, lost), err))
+		}
+	}
 }
 
 // copying is one Copy.
@@ -223,12 +266,13 @@ func (c *copying) stream(ctx context.Context, t *tableCopy) (sent digest, count 
 		return sent, 0, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	next := pgx.CopyFromFunc(func() ([]any, error) {
+	var unread error // why the source gave no more rows; PostgreSQL only repeats its text
+	next := pgx.CopyFromFunc(func() (row []any, err error) {
+		defer func() { unread = err }()
 		if !rows.Next() {
 			return nil, rows.Err()
 		}
-		row, err := t.scan(rows)
-		if err == nil {
+		if row, err = t.scan(rows); err == nil {
 			sent.add(row)
 		}
 		return row, err
@@ -237,6 +281,9 @@ func (c *copying) stream(ctx context.Context, t *tableCopy) (sent digest, count 
 		count, err = raw.(*stdlib.Conn).Conn().CopyFrom(ctx, pgx.Identifier{t.name}, t.columns, next)
 		return err
 	})
+	if unread != nil {
+		err = unread
+	}
 	return sent, count, err
 }
 
