@@ -87,6 +87,11 @@ func (s *Service) handleSignIn(ctx context.Context, in *signInInput) (*output[si
 	if err != nil {
 		return nil, err
 	}
+	if in.Body.PendingLink != "" { // before anything is done
+		if _, err := s.pendingLink(ctx, p.InstallationID, in.Body.PendingLink); err != nil {
+			return nil, err
+		}
+	}
 	var proven Proven
 	if in.Body.ConflictToken != "" {
 		proven, err = s.conflicting(ctx, p, in.Body.Provider, in.Body.ConflictToken)

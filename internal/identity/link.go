@@ -134,13 +134,19 @@ func (s *Service) linkAttempt(ctx context.Context, p *module.Principal, a *attem
 	return *i, nil
 }
 
+// pendingLink opens the ticket of an answer account_exists_other_provider.
+func (s *Service) pendingLink(ctx context.Context, installation, token string) (ticket, error) {
+	_, t, err := s.openTicket(ctx, kindPending, token, installation)
+	if errors.Is(err, errNoTicket) {
+		err = invalid("pending_link", "is not one that this installation was given in the last 15 minutes")
+	}
+	return t, err
+}
+
 // attachPending adds the credential of an answer account_exists_other_provider
 // to the account that p has just signed in to, which must have its address (L8).
 func (s *Service) attachPending(ctx context.Context, p *module.Principal, token string) error {
-	_, t, err := s.openTicket(ctx, kindPending, token, p.InstallationID)
-	if errors.Is(err, errNoTicket) {
-		return invalid("pending_link", "is not one that this installation was given in the last 15 minutes")
-	}
+	t, err := s.pendingLink(ctx, p.InstallationID, token)
 	if err != nil {
 		return err
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"html"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"strings"
 	"testing"
@@ -396,6 +398,24 @@ func TestACodeWritesTheSameForEverybody(t *testing.T) {
 			if n := f.count(t, "SELECT COUNT(*) FROM secret_dek") - before; n != 1 {
 				t.Errorf("%s: %d keys were made", email, n)
 			}
+		}
+	})
+}
+
+// Who is asked to sign in as before, and takes longer than what waits for it, signs
+// in all the same.
+func TestAnOldPendingLinkKeepsNobodyOut(t *testing.T) {
+	oauthEngines(t, func(t *testing.T, f *fixture) {
+		f.account("ada@example.com")
+		b := f.browser()
+		page := b.get(authorizeURL(testApp.ID, appRedirect))
+		link := html.UnescapeString(linkPattern.FindStringSubmatch(page.Raw)[1])
+		to := must(url.Parse(b.get(link).Header.Get("Location")))
+		page = b.get(callbackPath + "?" + url.Values{"state": {to.Query().Get("state")}, "code": {"x9 ada@example.com"}}.Encode())
+		page.says(t, 400, `name="pending"`)
+		f.clock.Advance(16 * time.Minute)
+		if q := b.password(page, "ada@example.com", "right").sentTo(t, appRedirect); q.Get("code") == "" {
+			t.Errorf("%v", q)
 		}
 	})
 }

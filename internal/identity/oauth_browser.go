@@ -190,6 +190,15 @@ func (s *Service) signInBrowser(ctx context.Context, w http.ResponseWriter, v *v
 	if err != nil {
 		return "", err
 	}
+	if pending != "" {
+		_, err := s.pendingLink(ctx, p.InstallationID, pending)
+		if problem.HasCode(err, problem.InvalidRequest) { // too old: who signs in is not kept out by it, and is asked once more next time
+			pending, err = "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
 	proven, err := s.verify(ctx, p, c)
 	if err != nil {
 		return "", err

@@ -341,6 +341,9 @@ func TestAnAddressLinksNothing(t *testing.T) { // L8, L9
 		if mallory.signIn("mallory", "n3", "pending_link", pending); mallory.status != 400 {
 			t.Errorf("another installation: %d %s", mallory.status, mallory.last.Raw)
 		}
+		if a := mallory.me(); a.str("kind") != "anonymous" {
+			t.Errorf("a sign-in that was refused was done: %s", a.Raw)
+		}
 		if second.signIn("alice alice@example.com", "n4", "pending_link", pending); second.status != 200 || second.user != first.user {
 			t.Fatalf("%d %s", second.status, second.last.Raw)
 		}
