@@ -69,7 +69,7 @@ func (s *sender) connect(connections int) error {
 			return err
 		}
 		s.conns = append(s.conns, connection{fd: fd})
-		s.poll = append(s.poll, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) // #nosec G115 -- a descriptor
+		s.poll = append(s.poll, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
 		s.open++
 	}
 	return nil
