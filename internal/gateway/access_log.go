@@ -137,12 +137,11 @@ func (a *accessLine) number(key string, value int64) {
 }
 
 func (a *accessLine) millis(key string, d time.Duration) {
-	value := float64(d.Microseconds()) / 1e3
 	if a.line != nil {
-		a.line.Float(key, value)
+		a.line.Millis(key, d)
 		return
 	}
-	a.attrs = append(a.attrs, slog.Float64(key, value))
+	a.attrs = append(a.attrs, slog.Float64(key, float64(d.Microseconds())/1e3))
 }
 
 // yes adds what is the exception.
