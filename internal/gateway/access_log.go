@@ -137,11 +137,12 @@ func (a *accessLine) number(key string, value int64) {
 }
 
 func (a *accessLine) millis(key string, d time.Duration) {
+	value := float64(d.Microseconds()) / 1e3
 	if a.line != nil {
-		a.line.Millis(key, d)
+		a.line.Float(key, value)
 		return
 	}
-	a.attrs = append(a.attrs, slog.Float64(key, float64(d.Microseconds())/1e3))
+	a.attrs = append(a.attrs, slog.Float64(key, value))
 }
 
 // yes adds what is the exception.

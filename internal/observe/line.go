@@ -161,22 +161,6 @@ func (l *Line) Float(key string, value float64) {
 	l.b = strconv.AppendFloat(l.b, value, 'f', -1, 64)
 }
 
-// Millis adds a duration that is not negative in milliseconds, to the microsecond.
-func (l *Line) Millis(key string, d time.Duration) {
-	l.key(key)
-	us := d.Microseconds()
-	l.b = strconv.AppendInt(l.b, us/1000, 10)
-	if rest := us % 1000; rest > 0 { // what Float writes, without its search for the shortest text
-		l.b = append(l.b, '.', byte('0'+rest/100)) // #nosec G115 -- a digit
-		if rest %= 100; rest > 0 {
-			l.b = append(l.b, byte('0'+rest/10)) // #nosec G115 -- a digit
-			if rest %= 10; rest > 0 {
-				l.b = append(l.b, byte('0'+rest)) // #nosec G115 -- a digit
-			}
-		}
-	}
-}
-
 // Bool adds a truth value.
 func (l *Line) Bool(key string, value bool) {
 	l.key(key)

@@ -159,14 +159,3 @@ func TestLineAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
-
-func TestMillisAreFloats(t *testing.T) {
-	for _, us := range []int64{0, 1, 9, 10, 11, 99, 100, 101, 110, 999, 1000, 1001, 1010, 1100, 12_345, 120_000, 987_654_321} {
-		var ours, theirs Line
-		ours.Millis("ms", time.Duration(us)*time.Microsecond+999)
-		theirs.Float("ms", float64(us)/1e3)
-		if string(ours.b) != string(theirs.b) {
-			t.Errorf("%d µs: %s, want %s", us, ours.b, theirs.b)
-		}
-	}
-}
