@@ -44,10 +44,10 @@ func (w *responseWriter) addTiming() {
 		ours = max(ours-x.UpstreamTook, 0)
 	}
 	b = append(b, "app;dur="...)
-	b = strconv.AppendFloat(b, float64(ours)/1e6, 'f', 1, 64)
+	b = appendMillis(b, ours)
 	if x.answered {
 		b = append(b, ", upstream;dur="...)
-		b = strconv.AppendFloat(b, float64(x.UpstreamTook)/1e6, 'f', 1, 64)
+		b = appendMillis(b, x.UpstreamTook)
 	}
 	b = append(b, `, traceparent;desc="00-`...)
 	b = append(b, x.TraceID...)
@@ -64,6 +64,14 @@ func (w *responseWriter) addTiming() {
 	} else {
 		h["Server-Timing"] = x.one(string(b))
 	}
+}
+
+// appendMillis appends a duration in milliseconds, to a tenth.
+func appendMillis(b []byte, d time.Duration) []byte {
+	const tenth = time.Millisecond / 10
+	tenths := int64((max(d, 0) + tenth/2) / tenth)
+	b = strconv.AppendInt(b, tenths/10, 10)
+	return append(b, '.', byte('0'+tenths%10)) // #nosec G115 -- a digit
 }
 
 func (w *responseWriter) Write(b []byte) (int, error) {

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"net"
 	"net/http"
@@ -16,7 +17,10 @@ import (
 	"landline/test/load/internal/bench"
 )
 
-var options = bench.Flags()
+var (
+	options = bench.Flags()
+	before  = flag.String("before", "", "another binary to be measured in the same rounds of the first curve, such as one of an earlier commit")
+)
 
 func main() {
 	bench.Main(func() error { return bench.Run(measure) }, map[string]func() error{
@@ -82,22 +86,17 @@ func row(name string, p *bench.Process, request func([]byte, int, int) []byte) *
 
 // routes asks for every route of a table, in turn.
 func routes(b *bench.Bench, upstream string) error {
-	var rows []*bench.Row
-	for _, n := range []int{10, 100, 1000, 10_000} {
-		p, err := b.Landline(options.Landline, configuration(upstream, n))
+	rows, err := tables(b, options.Landline, upstream, "")
+	if err != nil {
+		return err
+	}
+	if *before != "" {
+		theirs, err := tables(b, *before, upstream, ", before")
 		if err != nil {
 			return err
 		}
-		rows = append(rows, row(fmt.Sprint(n, " routes"), p, func(b []byte, connection, i int) []byte {
-			at := (connection*7919 + i*31) % n // 31 and n have no common divisor: it meets every route
-			return fmt.Appendf(b, "GET /v1/area%d/LO%d/part%d HTTP/1.1\r\nHost: load.example.test\r\n\r\n", at/10, i%1000, at)
-		}))
-		if err := rows[len(rows)-1].Warm(n); err != nil { // the first request of a route makes its metrics
-			return err
-		}
+		rows = append(rows, theirs...)
 	}
-	largest := rows[len(rows)-1].Process // what of the difference is memory that is seldom touched
-	rows = append(rows, row("10000 routes, one of them asked", largest, bench.Get("/v1/area0/LO1/part1", "")))
 	if err := options.Compare(rows); err != nil {
 		return err
 	}
@@ -108,6 +107,25 @@ func routes(b *bench.Bench, upstream string) error {
 		}
 	}
 	return nil
+}
+
+// tables starts a binary with tables of different sizes.
+func tables(b *bench.Bench, binary, upstream, suffix string) (rows []*bench.Row, err error) {
+	for _, n := range []int{10, 100, 1000, 10_000} {
+		p, err := b.Landline(binary, configuration(upstream, n))
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row(fmt.Sprint(n, " routes", suffix), p, func(b []byte, connection, i int) []byte {
+			at := (connection*7919 + i*31) % n // 31 and n have no common divisor: it meets every route
+			return fmt.Appendf(b, "GET /v1/area%d/LO%d/part%d HTTP/1.1\r\nHost: load.example.test\r\n\r\n", at/10, i%1000, at)
+		}))
+		if err := rows[len(rows)-1].Warm(n); err != nil { // the first request of a route makes its metrics
+			return nil, err
+		}
+	}
+	largest := rows[len(rows)-1].Process // what of the difference is memory that is seldom touched
+	return append(rows, row("10000 routes, one of them asked"+suffix, largest, bench.Get("/v1/area0/LO1/part1", ""))), nil
 }
 
 // keys asks for as many callers, in turn, as a rate limit counts apart.
