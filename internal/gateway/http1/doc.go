@@ -31,4 +31,6 @@
 //
 // What it does not: TLS, HTTP/2, proxies, upgrades (a 101 is a fault),
 // redirects, cookies, compression. Those stay with net/http.
+//
+// It also has the Server, the same for the other side: see there.
 package http1

@@ -63,6 +63,9 @@ func (r *response) appendHeader(b []byte) []byte {
 				f.trailers = true
 				continue
 			}
+			if strings.EqualFold(key, "Content-Length") || strings.EqualFold(key, "Transfer-Encoding") {
+				continue // framing is ours to say, however it is written
+			}
 		}
 		b = appendValues(b, key, values)
 	}

@@ -104,22 +104,21 @@ var errRest = errors.New("http1: the connection rests")
 
 // ready waits for the first byte of a request.
 func (c *serverConn) ready() error {
-	for c.br.Buffered() == 0 {
-		until := c.since.Add(c.server.rest)
-		if !c.due.IsZero() && c.due.Before(until) {
-			until = c.due
-		}
-		if err := c.in.until(until); err != nil {
-			return err
-		}
-		if _, err := c.br.Peek(1); err == nil {
-			return nil
-		} else if !isTimeout(err) || until.Equal(c.due) {
-			return err
-		}
+	if c.br.Buffered() > 0 {
+		return nil
+	}
+	until := c.since.Add(c.server.rest)
+	if !c.due.IsZero() && c.due.Before(until) {
+		until = c.due
+	}
+	if err := c.in.until(until); err != nil {
+		return err
+	}
+	_, err := c.br.Peek(1)
+	if err != nil && isTimeout(err) && !until.Equal(c.due) {
 		return errRest
 	}
-	return nil
+	return err
 }
 
 // serve reads a request, has it handled and answers it. It reports whether the

@@ -452,3 +452,53 @@ func TestManyAtOnce(t *testing.T) {
 		t.Error(n)
 	}
 }
+
+// TestWatchingEndsNothing: a client that waits is not taken for one that has
+// gone, whatever deadlines the connection had before.
+func TestWatchingEndsNothing(t *testing.T) {
+	s := startServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+		defer cancel()
+		c := http.NewResponseController(w)
+		if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			panic(err)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			err = c.SetReadDeadline(time.Time{})
+		}
+		if len(body) == 0 {
+			err = errors.Join(err, c.SetReadDeadline(time.Now().Add(3*time.Millisecond)))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Duration(len(r.URL.Path)) * time.Millisecond):
+		}
+		io.WriteString(w, errorKind(errors.Join(err, ctx.Err(), r.Context().Err())))
+	}), func(_ *http.Server, s *Server) { s.rest = 12 * time.Millisecond })
+	ended := make(chan struct{})
+	for i := range 8 {
+		go func() {
+			defer func() { ended <- struct{}{} }()
+			client := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
+			defer client.CloseIdleConnections()
+			for j := range 20 {
+				body := strings.Repeat("b", j%3)
+				res, err := client.Post("http://"+s.addr+"/"+strings.Repeat("a", (i*7+j*5)%30), "", strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := io.ReadAll(res.Body)
+				res.Body.Close()
+				if err != nil || string(got) != "<nil>" {
+					t.Errorf("%q %v", got, err)
+				}
+				time.Sleep(time.Duration((i+j)%20) * time.Millisecond) // the clients differ in how long they leave it unused
+			}
+		}()
+	}
+	for range 8 {
+		<-ended
+	}
+}
