@@ -3,9 +3,11 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -464,5 +466,24 @@ func TestModuleHandlersHonourKeys(t *testing.T) {
 	k.send("POST", "/v1/notes", "x", "panic").want(t, 409, problem.IdempotencyOutcomeUnknown, false)
 	if executed.Load() != 3 {
 		t.Errorf("executed %d times", executed.Load())
+	}
+}
+
+// An execution is ended before its lease, of which a part may have passed before
+// the execution began.
+func TestExecutionEndsBeforeItsLease(t *testing.T) {
+	k := sqliteKeyed(t, nil, nil)
+	stage := &keeper{o: &k.options, store: idem.New(k.db, k.clk, k.options.Log), rt: &Route{Feature: "trips", Upstream: "up"}, lease: time.Hour, keep: time.Hour}
+	body, err := k.options.Spool.Read(http.NoBody, 0, 0, 0, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease := idem.Lease{Until: k.clk.Now().Add(leaseMargin + 20*time.Millisecond)}
+	err = stage.execute(func(_ *Exchange, _ http.ResponseWriter, r *http.Request) error {
+		<-r.Context().Done()
+		return causeOf(r.Context())
+	}, &Exchange{}, httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/trips", http.NoBody), body, lease)
+	if !errors.Is(err, errTimeout) {
+		t.Errorf("it was ended by %v", err)
 	}
 }
