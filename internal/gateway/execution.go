@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"landline/internal/gateway/idem"
 )
@@ -23,7 +24,10 @@ type execution struct {
 	x      *Exchange
 	w      http.ResponseWriter
 	before http.Header // what earlier stages had set
-	stream func()      // called when the answer is passed on unstored
+
+	scope  scope           // of the rest of the way: the client's values, without its end
+	limit  *time.Timer     // ends it before the lease does
+	client context.Context //nolint:containedctx // ends it once the client reads along
 
 	status  int
 	body    bytes.Buffer
@@ -92,12 +96,12 @@ func (e *execution) pass() {
 	if f.answer != nil {
 		f.answer = &idem.Answer{Status: e.status}
 	}
-	if err := e.settle(context.Background(), f); err != nil {
+	if err := e.settle(f); err != nil {
 		e.failed = unavailable(mayBeExecuted, err)
 		return
 	}
 	e.passing = true
-	e.stream()
+	e.follow()
 	e.w.WriteHeader(e.status)
 	if e.body.Len() > 0 {
 		if _, err := e.w.Write(e.body.Bytes()); err != nil {
@@ -130,8 +134,21 @@ func (e *execution) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // Unwrap lets http.ResponseController reach the connection's deadlines.
 func (e *execution) Unwrap() http.ResponseWriter { return e.w }
 
+// follow is for answers that are passed on: from now on the client's leaving
+// ends the execution, and its lease does not.
+func (e *execution) follow() {
+	e.limit.Stop()
+	context.AfterFunc(e.client, func() { e.scope.end(context.Canceled) })
+}
+
+// over gives up what the execution holds.
+func (e *execution) over() {
+	e.limit.Stop()
+	e.scope.end(context.Canceled)
+}
+
 // end settles the key after the rest of the way, and lets the answer go.
-func (e *execution) end(ctx context.Context, err error) error {
+func (e *execution) end(err error) error {
 	if e.failed != nil {
 		err = e.failed
 	}
@@ -146,7 +163,7 @@ func (e *execution) end(ctx context.Context, err error) error {
 		return err
 	}
 	f := e.judge(err)
-	stored := e.settle(ctx, f)
+	stored := e.settle(f)
 	switch {
 	case err != nil:
 		e.forget()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"landline/internal/gateway/idem"
@@ -139,18 +138,17 @@ func unavailable(what string, err error) error {
 
 // scope names whose key it is and for what.
 func (k *keeper) scope(x *Exchange, r *http.Request) string {
-	who := "address " + addressKey(x.ClientIP)
-	if x.apiKey.key != nil {
-		who = "api key " + x.apiKey.key.ID
+	switch {
+	case x.Principal != nil:
+		return k.scopeOf("user ", x.Principal.UserID, r)
+	case x.apiKey.key != nil:
+		return k.scopeOf("api key ", x.apiKey.key.ID, r)
 	}
-	if x.Principal != nil {
-		who = "user " + x.Principal.UserID
-	}
-	return k.scopeOf(who, r)
+	return k.scopeOf("address ", addressKey(x.ClientIP), r)
 }
 
-func (k *keeper) scopeOf(who string, r *http.Request) string {
-	return strings.Join([]string{k.o.App.ID, who, r.Method, k.rt.Match}, "\n")
+func (k *keeper) scopeOf(kind, who string, r *http.Request) string {
+	return k.o.App.ID + "\n" + kind + who + "\n" + r.Method + "\n" + k.rt.Match
 }
 
 // former are the scopes of the users who became part of the caller.
@@ -160,7 +158,7 @@ func (k *keeper) former(x *Exchange, r *http.Request) []string {
 	}
 	all := make([]string, len(x.Principal.Formerly))
 	for i, user := range x.Principal.Formerly {
-		all[i] = k.scopeOf("user "+user, r)
+		all[i] = k.scopeOf("user ", user, r)
 	}
 	return all
 }
@@ -194,28 +192,22 @@ func replay(w http.ResponseWriter, r *http.Request, a *idem.Answer) error {
 
 // execute runs the rest of the way under the lease and settles the key.
 func (k *keeper) execute(next Handler, x *Exchange, w http.ResponseWriter, r *http.Request, body *spool.Body, lease idem.Lease) (err error) {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
-	defer cancel(nil)
-	limit := time.AfterFunc(k.lease-leaseMargin, func() { cancel(errTimeout) })
-	defer limit.Stop()
-
-	run := &execution{keeper: k, lease: lease, x: x, w: w, before: shallow(w.Header())}
-	run.stream = func() { // from now on the client reads along: its leaving ends the execution
-		limit.Stop()
-		context.AfterFunc(r.Context(), func() { cancel(context.Canceled) })
-	}
-	again := r.WithContext(ctx)
+	run := &execution{keeper: k, lease: lease, x: x, w: w, client: r.Context(), before: shallow(w.Header())}
+	run.scope.parent = context.WithoutCancel(run.client)
+	run.limit = time.AfterFunc(lease.Until.Sub(k.o.Clock.Now())-leaseMargin, run.scope.expire)
+	defer run.over()
+	again := r.WithContext(&run.scope)
 	restoreFrom(again, body.Size(), body.Reader)
 
 	panicked := true
 	defer func() {
 		if panicked && !run.settled {
-			run.settle(ctx, fate{unknown: x.Sent || k.rt.Upstream == ""}) // a failure is in the log already
+			run.settle(fate{unknown: x.Sent || k.rt.Upstream == ""}) // a failure is in the log already
 		}
 	}()
 	err = next(x, run, again)
 	panicked = false
-	return run.end(ctx, err)
+	return run.end(err)
 }
 
 // shallow copies a header map, not its values.
@@ -268,9 +260,9 @@ func (e *execution) tookEffect(err error) bool {
 
 // settle makes the fate durable. It tries twice: all ways of ending an attempt
 // may be repeated, and a lost connection often comes back at once.
-func (e *execution) settle(ctx context.Context, f fate) error {
+func (e *execution) settle(f fate) error {
 	e.settled = true
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
+	ctx, cancel := context.WithTimeout(e.scope.parent, finishWithin)
 	defer cancel()
 	k := e.keeper
 	end := func() error {

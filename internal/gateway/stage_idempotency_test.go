@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -464,5 +467,44 @@ func TestModuleHandlersHonourKeys(t *testing.T) {
 	k.send("POST", "/v1/notes", "x", "panic").want(t, 409, problem.IdempotencyOutcomeUnknown, false)
 	if executed.Load() != 3 {
 		t.Errorf("executed %d times", executed.Load())
+	}
+}
+
+// An execution is ended before its lease, of which a part may have passed before
+// the execution began.
+func TestExecutionEndsBeforeItsLease(t *testing.T) {
+	k := sqliteKeyed(t, nil, nil)
+	stage := &keeper{o: &k.options, store: idem.New(k.db, k.clk, k.options.Log), rt: &Route{Feature: "trips", Upstream: "up"}, lease: time.Hour, keep: time.Hour}
+	body, err := k.options.Spool.Read(http.NoBody, 0, 0, 0, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease := idem.Lease{Until: k.clk.Now().Add(leaseMargin + 20*time.Millisecond)}
+	err = stage.execute(func(_ *Exchange, _ http.ResponseWriter, r *http.Request) error {
+		<-r.Context().Done()
+		return causeOf(r.Context())
+	}, &Exchange{}, httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/trips", http.NoBody), body, lease)
+	if !errors.Is(err, errTimeout) {
+		t.Errorf("it was ended by %v", err)
+	}
+}
+
+// Nodes of different versions share a table: what a key and a request are known
+// by must not change, or a repetition during a rolling upgrade is executed.
+func TestScopeAndFingerprintStay(t *testing.T) {
+	k := &keeper{o: &Options{App: module.App{ID: "app"}}, rt: &Route{Match: "POST /v1/trips"}}
+	r := httptest.NewRequest(http.MethodPost, "/v1/trips/a%20b?x=1", http.NoBody)
+	r.Header.Set("Content-Type", "application/json")
+	for who, x := range map[string]*Exchange{
+		"user usr_1":        {Principal: &module.Principal{UserID: "usr_1"}, ClientIP: "192.0.2.1"},
+		"address 192.0.2.1": {ClientIP: "192.0.2.1"},
+	} {
+		if got, want := k.scope(x, r), "app\n"+who+"\nPOST\nPOST /v1/trips"; got != want {
+			t.Errorf("scope %q, want %q", got, want)
+		}
+	}
+	print := fingerprint(r, []byte("{}"))
+	if got := hex.EncodeToString(print[:]); got != "80139507e7e2c2dcc0d0c398d9ae5b7a100e3e43ed57c4d9cfb0bea3fb7561a1" {
+		t.Errorf("fingerprint %s", got)
 	}
 }

@@ -17,20 +17,21 @@ const (
 	maxGather   = 500 * time.Microsecond // longest that a commit waits
 )
 
-// combiner runs the operations of many callers in few transactions: whoever
-// finds a place free runs all that wait, its own first. An operation on one key
-// is a row or two, so that what it costs is what is around it: the turns and
-// savepoints of SQLite's group commit and its calls, or the round trips to
-// PostgreSQL.
+// combiner runs the operations of many callers in few transactions of SQLite:
+// whoever finds the place free runs all that wait, its own first. An operation is
+// a row, so that what it costs is what is around it: the turns and savepoints of
+// the group commit, and the commits.
+//
+// PostgreSQL has sqldb.WriteAll for this. On SQLite it commits as soon as nobody
+// is in line, and its smaller groups cost more than they save.
 type combiner struct {
-	db   *sqldb.DB
-	run  func(ctx context.Context, tx *sqldb.Tx, ops []*operation) error // may be called more than once with an operation
-	late bool                                                            // operations may join a transaction that has begun
+	db  *sqldb.DB
+	run func(ctx context.Context, tx *sqldb.Tx, ops []*operation) error // may be called more than once with an operation
 
 	commit atomic.Int64 // nanoseconds that the last commit took
 
 	mu      sync.Mutex
-	free    int // transactions that may still be begun
+	busy    bool // a transaction has begun
 	waiting []*operation
 }
 
@@ -52,15 +53,6 @@ func newOperation(begin *attempt, end *ending) *operation {
 	return &operation{begin: begin, end: end, told: make(chan verdict, 1)}
 }
 
-func newCombiner(db *sqldb.DB, run func(context.Context, *sqldb.Tx, []*operation) error) *combiner {
-	if db.Engine() == sqldb.Postgres {
-		// A transaction sees what was committed before its first statement: whoever
-		// joined it later might not find what it has itself stored before.
-		return &combiner{db: db, run: run, free: 4}
-	}
-	return &combiner{db: db, run: run, free: 1, late: true} // SQLite has one writer
-}
-
 // write carries out op and returns once that is durable. Once it has begun the
 // caller's leaving does not end it.
 func (c *combiner) write(ctx context.Context, op *operation) error {
@@ -68,8 +60,8 @@ func (c *combiner) write(ctx context.Context, op *operation) error {
 		return err
 	}
 	c.mu.Lock()
-	if c.free > 0 {
-		c.free--
+	if !c.busy {
+		c.busy = true
 		c.mu.Unlock()
 		return c.lead(ctx, op)
 	}
@@ -103,8 +95,8 @@ func (c *combiner) leave(op *operation) bool {
 	return false
 }
 
-// lead carries out first and those that wait, where possible also those that
-// come while it is at it, and passes the place on. It returns what became of first.
+// lead carries out first, those that wait and those that come while it is at it,
+// and passes the place on. It returns what became of first.
 func (c *combiner) lead(ctx context.Context, first *operation) error {
 	defer c.next()
 	ctx = context.WithoutCancel(ctx) // the others stay
@@ -118,9 +110,7 @@ func (c *combiner) lead(ctx context.Context, first *operation) error {
 			if err := c.run(ctx, tx, batch[i:]); err != nil {
 				return err
 			}
-			if i = next; c.late {
-				batch = c.gather(batch, until)
-			}
+			i, batch = next, c.gather(batch, until)
 		}
 		ready = time.Now()
 		return nil
@@ -188,7 +178,7 @@ func (c *combiner) next() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.waiting) == 0 {
-		c.free++
+		c.busy = false
 		return
 	}
 	op := c.waiting[0]

@@ -1,7 +1,7 @@
 -- name: Insert
 INSERT INTO idempotency (id, subject, fingerprint, state, holder, fence, lease_until, expires_at, status, kept)
-VALUES ($1, $2, $3, 0, $4, 1, $5, $6, 0, FALSE)
-ON CONFLICT (id) DO NOTHING;
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+ON CONFLICT DO NOTHING;
 
 -- name: Get
 SELECT fingerprint, state, holder, fence, lease_until, expires_at, status, kept, header, body

@@ -10,7 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"landline/internal/clock"
@@ -60,23 +62,26 @@ const (
 // process begins the name of every holder of this process. An embedded database
 // has one server at a time, so that there a lease of another one is void: after
 // a crash retries need not wait for it.
-var process = rand.Text()[:10]
+var process = rand.Text()[:16] + "."
+
+// attempts counts those of this process, so that each has a name of its own.
+var attempts atomic.Uint64
 
 // Store keeps the keys. It is safe for concurrent use.
 type Store struct {
 	db   *sqldb.DB
-	all  *combiner
-	many bool // a statement of several rows is cheaper than several statements
-	sole bool // no other process executes on this database
+	all  *combiner // SQLite; nil on PostgreSQL
+	sole bool      // no other process executes on this database
 	clk  clock.Clock
 	log  *slog.Logger
 }
 
 // New returns a Store on db, whose Migrations must have run.
 func New(db *sqldb.DB, clk clock.Clock, log *slog.Logger) *Store {
-	embedded := db.Engine() == sqldb.SQLite
-	s := &Store{db: db, many: !embedded, sole: embedded, clk: clk, log: log}
-	s.all = newCombiner(db, s.carryOut)
+	s := &Store{db: db, clk: clk, log: log}
+	if db.Engine() == sqldb.SQLite {
+		s.sole, s.all = true, &combiner{db: db, run: s.carryOut}
+	}
 	return s
 }
 
@@ -120,16 +125,40 @@ type Result struct {
 }
 
 // Begin asks whether the attempt may execute. With Execute the key is durably
-// held until Lease.Until.
+// held until Lease.Until; a part of Request.Lease may have passed in waiting for
+// the storage.
 func (s *Store) Begin(ctx context.Context, q Request) (Result, error) {
-	if q.Lease <= 0 || q.Keep < q.Lease {
-		return Result{}, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
+	a, err := s.attempt(q)
+	if err != nil {
+		return Result{}, err
 	}
-	a := &attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q.Scope, q.Key)}
-	if err := s.all.write(ctx, newOperation(a, nil)); err != nil {
+	if s.all != nil {
+		err = s.all.write(ctx, newOperation(a, nil))
+	} else {
+		err = s.begin(ctx, a)
+	}
+	if err != nil {
 		return Result{}, fmt.Errorf("begin under an idempotency key: %w", err)
 	}
 	return a.res, nil
+}
+
+// begin is Begin on PostgreSQL. Most keys are new, and a statement that shares
+// its transaction with others takes them; what became of one that is known is
+// found out apart.
+func (s *Store) begin(ctx context.Context, a *attempt) error {
+	if len(a.Former) == 0 {
+		now := s.clk.Now()
+		unmet, err := s.db.WriteAll(ctx, []sqldb.Statement{{Text: insertSQL, Args: a.row(now)}})
+		if err != nil {
+			return err
+		}
+		if unmet == sqldb.Met {
+			a.res = Result{Outcome: Execute, Lease: a.lease(now)}
+			return nil
+		}
+	}
+	return s.db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error { return a.decide(ctx, tx, s.clk.Now()) })
 }
 
 // attempt is a Request with what its row needs.
@@ -139,6 +168,27 @@ type attempt struct {
 	id     [sha256.Size]byte
 	holder string
 	res    Result // of run
+}
+
+// attempt checks a Request.
+func (s *Store) attempt(q Request) (*attempt, error) {
+	if q.Lease <= 0 || q.Keep < q.Lease {
+		return nil, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
+	}
+	return &attempt{Request: q, sole: s.sole, holder: process + strconv.FormatUint(attempts.Add(1), 36), id: idOf(q.Scope, q.Key)}, nil
+}
+
+// row is what insertSQL needs for a key that nobody holds.
+func (a *attempt) row(now time.Time) []any {
+	return []any{a.id[:], a.Subject, a.Fingerprint[:], inFlight, a.holder, 1, sqldb.Millis(now.Add(a.Lease)), sqldb.Millis(now.Add(a.Keep)), 0, false}
+}
+
+// decide looks for a former user's key, and begins.
+func (a *attempt) decide(ctx context.Context, tx *sqldb.Tx, now time.Time) error {
+	if err := a.former(ctx, tx, now); err != nil {
+		return fmt.Errorf("look for a key of a former user: %w", err)
+	}
+	return a.run(ctx, tx, now)
 }
 
 // lease is what the attempt gets of a key that nobody holds.
@@ -198,7 +248,7 @@ type row struct {
 func (a *attempt) begin(ctx context.Context, tx *sqldb.Tx, now time.Time) (res Result, ok bool, err error) {
 	lease := a.lease(now)
 	until, expires := sqldb.Millis(lease.Until), sqldb.Millis(now.Add(a.Keep))
-	made, err := affected(tx.ExecBrief(ctx, insertSQL, a.id[:], a.Subject, a.Fingerprint[:], a.holder, until, expires))
+	made, err := affected(tx.ExecBrief(ctx, insertSQL, a.row(now)...))
 	if err != nil || made {
 		return Result{Outcome: Execute, Lease: lease}, made, err
 	}
@@ -251,50 +301,69 @@ func (a *attempt) judge(r *row, now int64) Outcome {
 
 // Finish stores the answer of an execution. Retries are answered with it from now on.
 func (s *Store) Finish(ctx context.Context, l Lease, a Answer) error {
-	header, body := a.encode()
-	return s.end(ctx, "finish", &ending{args: []any{done, a.Status, a.Kept, header, body, l.id[:], l.holder, l.fence}})
+	return s.end(ctx, "finish", &ending{text: finishSQL, args: finishing(l, a)})
 }
 
 // Lost records that the execution may have taken effect and that nobody knows.
 func (s *Store) Lost(ctx context.Context, l Lease) error {
-	return s.end(ctx, "mark the outcome of", &ending{args: []any{unknown, 0, false, []byte(nil), []byte(nil), l.id[:], l.holder, l.fence}})
+	return s.end(ctx, "mark the outcome of", &ending{text: finishSQL, args: []any{unknown, 0, false, []byte(nil), []byte(nil), l.id[:], l.holder, l.fence}})
 }
 
 // Release frees the key: the execution did not take place, and the next attempt
 // may execute. A key that is held no more is no error.
 func (s *Store) Release(ctx context.Context, l Lease) error {
-	err := s.end(ctx, "release", &ending{release: true, args: []any{l.id[:], l.holder, l.fence}})
+	err := s.end(ctx, "release", &ending{text: releaseSQL, args: []any{l.id[:], l.holder, l.fence}})
 	if errors.Is(err, ErrLost) {
 		return nil // freed by an earlier try, or not ours any more
 	}
 	return err
 }
 
-// ending is how an attempt gives its key up.
+// ending is how an attempt gives its key up: a statement that names its lease.
 type ending struct {
-	release bool  // rather than finish
-	args    []any // of the statement
-	held    bool  // whether the attempt held the key; of run
+	text string
+	args []any
+	held bool // whether the attempt held the key; of run
 }
 
-func (e *ending) run(ctx context.Context, tx *sqldb.Tx) error {
-	text := finishSQL
-	if e.release {
-		text = releaseSQL
-	}
-	n, err := count(tx.ExecBrief(ctx, text, e.args...))
-	e.held = n > 0
+func (e *ending) run(ctx context.Context, tx *sqldb.Tx) (err error) {
+	e.held, err = affected(tx.ExecBrief(ctx, e.text, e.args...))
 	return err
 }
 
 func (s *Store) end(ctx context.Context, what string, e *ending) error {
-	err := s.all.write(ctx, newOperation(nil, e))
+	var err error
+	if s.all != nil {
+		err = s.all.write(ctx, newOperation(nil, e))
+	} else {
+		var unmet int
+		unmet, err = s.db.WriteAll(ctx, []sqldb.Statement{{Text: e.text, Args: e.args}})
+		e.held = unmet == sqldb.Met
+	}
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s an idempotency key: %w", what, err)
 	case !e.held:
 		s.log.WarnContext(ctx, "an attempt under an idempotency key ended after it had lost the key", "operation", what)
 		return ErrLost
+	}
+	return nil
+}
+
+// carryOut does what ops ask for in one transaction, in their order: none of
+// their callers has heard of another's outcome.
+func (s *Store) carryOut(ctx context.Context, tx *sqldb.Tx, ops []*operation) error {
+	now := s.clk.Now() // after the wait for the transaction, so that the leases are whole
+	for _, op := range ops {
+		var err error
+		if op.begin != nil {
+			err = op.begin.decide(ctx, tx, now)
+		} else {
+			err = op.end.run(ctx, tx)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -332,15 +401,9 @@ func (s *Store) Erase(ctx context.Context, tx *sqldb.Tx, subject string) error {
 }
 
 func affected(res sql.Result, err error) (bool, error) {
-	n, err := count(res, err)
-	return n > 0, err
-}
-
-// count is how many rows a statement has changed.
-func count(res sql.Result, err error) (int, error) {
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	n, err := res.RowsAffected()
-	return int(n), err
+	return n > 0, err
 }

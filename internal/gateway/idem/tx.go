@@ -2,7 +2,6 @@ package idem
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 
@@ -22,15 +21,11 @@ import (
 //
 // With another outcome than Execute the transaction has written nothing.
 func (s *Store) BeginTx(ctx context.Context, tx *sqldb.Tx, q Request) (Result, error) {
-	if q.Lease <= 0 || q.Keep < q.Lease {
-		return Result{}, fmt.Errorf("idem: a lease of %s does not fit into %s", q.Lease, q.Keep)
+	a, err := s.attempt(q)
+	if err != nil {
+		return Result{}, err
 	}
-	a := attempt{Request: q, holder: process + rand.Text(), sole: s.sole, id: idOf(q.Scope, q.Key)}
-	now := s.clk.Now()
-	if err := a.former(ctx, tx, now); err != nil {
-		return Result{}, fmt.Errorf("look for a key of a former user: %w", err)
-	}
-	if err := a.run(ctx, tx, now); err != nil {
+	if err := a.decide(ctx, tx, s.clk.Now()); err != nil {
 		return Result{}, fmt.Errorf("begin under an idempotency key: %w", err)
 	}
 	return a.res, nil
@@ -41,8 +36,7 @@ func (s *Store) BeginTx(ctx context.Context, tx *sqldb.Tx, q Request) (Result, e
 // roll back: another attempt holds the key, and its writes are the ones that count.
 // The lease may come from BeginTx, or from an earlier Begin.
 func (s *Store) FinishTx(ctx context.Context, tx *sqldb.Tx, l Lease, a Answer) error {
-	header, body := a.encode()
-	held, err := affected(tx.ExecBrief(ctx, finishSQL, done, a.Status, a.Kept, header, body, l.id[:], l.holder, l.fence))
+	held, err := affected(tx.ExecBrief(ctx, finishSQL, finishing(l, a)...))
 	switch {
 	case err != nil:
 		return fmt.Errorf("finish an idempotency key: %w", err)
@@ -50,6 +44,12 @@ func (s *Store) FinishTx(ctx context.Context, tx *sqldb.Tx, l Lease, a Answer) e
 		return ErrLost
 	}
 	return nil
+}
+
+// finishing is what finishSQL needs.
+func finishing(l Lease, a Answer) []any {
+	header, body := a.encode()
+	return []any{done, a.Status, a.Kept, header, body, l.id[:], l.holder, l.fence}
 }
 
 // encode is what is stored of an answer.
@@ -64,11 +64,9 @@ func (a Answer) encode() (header, body []byte) {
 }
 
 // idOf is the row of a key in its scope.
-func idOf(scope, key string) (id [sha256.Size]byte) {
-	h := sha256.New()
-	h.Write([]byte(scope))
-	h.Write([]byte{0})
-	h.Write([]byte(key))
-	h.Sum(id[:0])
-	return id
+func idOf(scope, key string) [sha256.Size]byte {
+	var room [512]byte // what most scopes and keys need
+	text := append(room[:0], scope...)
+	text = append(text, 0)
+	return sha256.Sum256(append(text, key...))
 }

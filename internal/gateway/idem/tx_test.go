@@ -2,6 +2,7 @@ package idem
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"testing"
 	"time"
@@ -79,4 +80,13 @@ func TestFinishTxIsFenced(t *testing.T) {
 			t.Error("a lease longer than the key is kept")
 		}
 	})
+}
+
+// Nodes of different versions share a table, and a restarted server has the one
+// of the version before: a key's row must be found under the same name.
+func TestKeysKeepTheirName(t *testing.T) {
+	id := idOf("app\nuser usr_1\nPOST\nPOST /v1/trips", "k")
+	if got := hex.EncodeToString(id[:]); got != "3efd782c52b956ce1aa407ce2be4e0095f55ef5393e6672ee4fb83e6161c8229" {
+		t.Errorf("the row of the key is %s", got)
+	}
 }

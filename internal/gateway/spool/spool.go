@@ -76,7 +76,7 @@ func (d *Disk) Read(r io.Reader, said, memory, most int64, seen io.Writer) (b *B
 
 // rest reads to the end, which also frees the connection's deadline.
 func (b *Body) rest(r io.Reader, most int64, seen io.Writer) error {
-	buf := make([]byte, 512)
+	buf := make([]byte, 64) // most bodies are at their end
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {

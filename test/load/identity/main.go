@@ -165,7 +165,7 @@ func (s *set) onSQLite(quiet *bench.Process) (err error) {
 }
 
 func (s *set) onPostgres() (fault error) {
-	database, drop, err := databaseOfOurOwn()
+	database, drop, err := bench.Database()
 	if err != nil {
 		return err
 	}
@@ -188,7 +188,7 @@ func (s *set) onPostgres() (fault error) {
 		{Name: "new installation", Process: quiet, Client: installing(quiet)},
 	}
 	if *before != "" {
-		database, drop, err := databaseOfOurOwn()
+		database, drop, err := bench.Database()
 		if err != nil {
 			return err
 		}

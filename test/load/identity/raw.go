@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
-	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -145,32 +142,4 @@ func (r *rawPostgres) close() error {
 		err = errors.Join(err, c.Close(ctx))
 	}
 	return err
-}
-
-// databaseOfOurOwn makes a database on TEST_POSTGRES_URL, and what drops it.
-func databaseOfOurOwn() (address string, drop func() error, err error) {
-	server := os.Getenv("TEST_POSTGRES_URL")
-	if server == "" {
-		return "", nil, errors.New(`TEST_POSTGRES_URL is not set: scripts/testdb start && eval "$(scripts/testdb env)", or -engines sqlite`)
-	}
-	u, err := url.Parse(server)
-	if err != nil {
-		return "", nil, errors.New("TEST_POSTGRES_URL is not a URL")
-	}
-	name := "landline_load_" + strings.ToLower(rand.Text()[:12])
-	admin := func(statement string) error {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		conn, err := pgx.Connect(ctx, server)
-		if err != nil {
-			return err
-		}
-		_, err = conn.Exec(ctx, statement)
-		return errors.Join(err, conn.Close(ctx))
-	}
-	if err := admin("CREATE DATABASE " + name); err != nil {
-		return "", nil, err
-	}
-	u.Path = "/" + name
-	return u.String(), func() error { return admin("DROP DATABASE " + name + " WITH (FORCE)") }, nil
 }

@@ -1,22 +1,31 @@
 // Command keyed measures what an Idempotency-Key costs: a proxied POST whose key
 // and outcome are on the disk before the answer, against the same POST without a
 // key (= 1). Every request has a new key. The data directory is on the disk of
-// the working directory.
+// the working directory; PostgreSQL's database is one of its own on
+// TEST_POSTGRES_URL and is dropped at the end.
 //
-//	make build && go run ./test/load/keyed
+//	make build && eval "$(scripts/testdb env)" && go run ./test/load/keyed
 package main
 
 import (
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"landline/test/load/internal/bench"
 )
 
-var options = bench.Flags()
+var (
+	options = bench.Flags()
+	engines = flag.String("engines", "sqlite,postgres", "where the keys are kept")
+	before  = flag.String("before", "", "another binary to be measured in the same rounds, such as one of an earlier commit")
+)
 
 func main() {
 	bench.Main(func() error { return bench.Run(measure) }, map[string]func() error{
@@ -39,7 +48,7 @@ func answer(w http.ResponseWriter, r *http.Request) {
 const config = `profile: development
 app: {id: com.example.load}
 log: {level: info}
-upstreams:
+%supstreams:
   team: {targets: [{url: "%s"}]}
 features:
   trips:
@@ -54,13 +63,64 @@ func measure(b *bench.Bench) error {
 	if err != nil {
 		return err
 	}
-	landline, err := b.Landline(options.Landline, fmt.Sprintf(config, "http://"+upstream.Address))
-	if err != nil {
+	for _, engine := range strings.Split(*engines, ",") {
+		if err := on(b, engine, upstream); err != nil {
+			return fmt.Errorf("%s: %w", engine, err)
+		}
+	}
+	return nil
+}
+
+// on measures on one engine.
+func on(b *bench.Bench, engine string, upstream *bench.Process) (fault error) {
+	binaries, rows := []string{options.Landline}, []*bench.Row{}
+	if *before != "" {
+		binaries = append(binaries, *before)
+	}
+	for i, binary := range binaries {
+		database := ""
+		if engine == "postgres" {
+			address, drop, err := bench.Database()
+			if err != nil {
+				return err
+			}
+			defer func() { fault = errors.Join(fault, drop()) }()
+			variable := fmt.Sprintf("LOAD_DATABASE_URL_%d", i)
+			if err := os.Setenv(variable, address); err != nil {
+				return err
+			}
+			database = fmt.Sprintf("database: {url: \"${%s}\", max_connections: %d}\n", variable, max(2, options.Connections))
+		}
+		node, err := b.Landline(binary, fmt.Sprintf(config, database, "http://"+upstream.Address))
+		if err != nil {
+			return err
+		}
+		defer func() { fault = errors.Join(fault, node.Stop()) }()
+		clients, err := posting(node)
+		if err != nil {
+			return err
+		}
+		suffix := []string{"", ", before"}[i]
+		rows = append(rows, &bench.Row{Name: "POST" + suffix, Process: node, Client: clients[0]},
+			&bench.Row{Name: "POST with a key" + suffix, Process: node, Client: clients[1]})
+	}
+	if err := options.Compare(rows); err != nil {
 		return err
 	}
-	token, err := landline.Install()
+	options.Print("A POST whose key is durable before the answer, "+names[engine], rows, map[string]string{"POST with a key": reach[engine]})
+	return options.SaveProfile(rows[1])
+}
+
+var (
+	names = map[string]string{"sqlite": "SQLite", "postgres": "PostgreSQL"}
+	reach = map[string]string{"sqlite": "≥ 0.5"}
+)
+
+// posting are the requests without a key and those with one.
+func posting(node *bench.Process) (clients [2]bench.Client, err error) {
+	token, err := node.Install()
 	if err != nil {
-		return err
+		return clients, err
 	}
 	caller, body := "Authorization: Bearer "+token+"\r\n", `{"from":"WAW","to":"LHR","on":"2026-05-01"}`
 	run := strconv.FormatInt(time.Now().UnixNano(), 36)
@@ -71,13 +131,8 @@ func measure(b *bench.Bench) error {
 		}
 		return append(b, bench.Post("/v1/trips", fmt.Sprintf("%sIdempotency-Key: %s-%d-%d-%d\r\n", caller, run, connection, rounds[connection], n), body)...)
 	}
-	rows := []*bench.Row{
-		{Name: "POST", Process: landline, Client: bench.Client{Address: landline.Address, Request: bench.Static(bench.Post("/v1/trips", caller, body)), Length: len(created)}},
-		{Name: "POST with a key", Process: landline, Client: bench.Client{Address: landline.Address, Request: keyed, Length: len(created), Without: "idempotent-replayed:"}},
-	}
-	if err := options.Compare(rows); err != nil {
-		return err
-	}
-	options.Print("A POST whose key is durable before the answer", rows, map[string]string{"POST with a key": "≥ 0.5"})
-	return options.SaveProfile(rows[1])
+	return [2]bench.Client{
+		{Address: node.Address, Request: bench.Static(bench.Post("/v1/trips", caller, body)), Length: len(created)},
+		{Address: node.Address, Request: keyed, Length: len(created), Without: "idempotent-replayed:"},
+	}, nil
 }

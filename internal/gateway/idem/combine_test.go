@@ -7,23 +7,7 @@ import (
 
 	"landline/internal/clock"
 	"landline/internal/sqldb"
-	"landline/internal/testkit"
 )
-
-func TestStatementsOfManyRowsPrepare(t *testing.T) {
-	testkit.Engines(t, func(t *testing.T, open func(*testing.T, ...sqldb.Migrations) *sqldb.DB) {
-		db, all := open(t, Migrations), sqldb.Queries{}
-		for n, text := range insertMany {
-			all[fmt.Sprint("Insert", n)] = text
-		}
-		if db.Engine() == sqldb.Postgres { // SQLite has no writes in WITH
-			for n, text := range finishMany {
-				all[fmt.Sprint("Finish", n)] = text
-			}
-		}
-		must(t, sqldb.PrepareAll(t.Context(), db, all))
-	})
-}
 
 // together carries ops out in one transaction.
 func together(t *testing.T, s *Store, ops ...*operation) {
@@ -33,12 +17,11 @@ func together(t *testing.T, s *Store, ops ...*operation) {
 
 func beginning(s *Store, key, payload string) *operation {
 	q := request(key, payload)
-	return newOperation(&attempt{Request: q, holder: process + key + payload, sole: s.sole, id: idOf(q.Scope, q.Key)}, nil)
+	return newOperation(&attempt{Request: q, holder: process + "test " + key + payload, sole: s.sole, id: idOf(q.Scope, q.Key)}, nil)
 }
 
-func finishing(l Lease, body string) *operation {
-	h, b := Answer{Status: 201, Kept: true, Body: []byte(body)}.encode()
-	return newOperation(nil, &ending{args: []any{done, 201, true, h, b, l.id[:], l.holder, l.fence}})
+func storing(l Lease, body string) *operation {
+	return newOperation(nil, &ending{text: finishSQL, args: finishing(l, Answer{Status: 201, Kept: true, Body: []byte(body)})})
 }
 
 // What shares a transaction is told what it would be told alone, whatever the
@@ -77,11 +60,11 @@ func manyOperations(t *testing.T, s *Store, fresh int) {
 
 	stranger := held
 	stranger.holder, stranger.fence = "somebody else", 2
-	ends := []*operation{finishing(held, "held"), finishing(held, "held"), finishing(stranger, "not held")}
+	ends := []*operation{storing(held, "held"), storing(held, "held"), storing(stranger, "not held")}
 	for i := range fresh {
-		ends = append(ends, finishing(ops[i].begin.res.Lease, fmt.Sprint("answer ", i)))
+		ends = append(ends, storing(ops[i].begin.res.Lease, fmt.Sprint("answer ", i)))
 	}
-	ends = append(ends, newOperation(nil, &ending{release: true, args: []any{freed.id[:], freed.holder, freed.fence}}), beginning(s, "last", "a"))
+	ends = append(ends, newOperation(nil, &ending{text: releaseSQL, args: []any{freed.id[:], freed.holder, freed.fence}}), beginning(s, "last", "a"))
 	together(t, s, ends...)
 	for i, op := range ends {
 		if op.end != nil && op.end.held != (i != 2) {
