@@ -24,6 +24,7 @@ import (
 var (
 	options = bench.Flags()
 	target  = flag.String("target", "", "internal: where the services are")
+	before  = flag.String("before", "", "another binary to be measured in the same rounds, such as one of an earlier commit")
 )
 
 func main() {
@@ -159,9 +160,16 @@ func measure(b *bench.Bench) error {
 	if err != nil {
 		return err
 	}
-	landline, err := b.Landline(options.Landline, fmt.Sprintf(config, target, fmt.Sprintf(route, 3)+fmt.Sprintf(route, 30)))
+	configuration := fmt.Sprintf(config, target, fmt.Sprintf(route, 3)+fmt.Sprintf(route, 30))
+	landline, err := b.Landline(options.Landline, configuration)
 	if err != nil {
 		return err
+	}
+	var other *bench.Process
+	if *before != "" {
+		if other, err = b.Landline(*before, configuration); err != nil {
+			return err
+		}
 	}
 	for _, n := range []int{3, 30} {
 		path := fmt.Sprintf("/v1/home/%d/WAW", n)
@@ -173,6 +181,9 @@ func measure(b *bench.Bench) error {
 			return &bench.Row{Name: name, Process: p, Client: bench.Client{Address: p.Address, Request: bench.Get(path, ""), Without: "landline-partial:"}}
 		}
 		rows := []*bench.Row{row("by hand", byHand), row("by hand, json.RawMessage", byHandRaw), row("landline", landline)}
+		if other != nil {
+			rows = append(rows, row("landline, before", other))
+		}
 		if err := options.Compare(rows); err != nil {
 			return err
 		}
