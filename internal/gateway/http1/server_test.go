@@ -223,7 +223,7 @@ func TestNextRequestComesEarly(t *testing.T) {
 
 func TestSlowHeaderAndIdleConnections(t *testing.T) {
 	s := startServer(t, exchanges(), func(std *http.Server, s *Server) {
-		std.ReadHeaderTimeout, std.IdleTimeout, s.rest = 60*time.Millisecond, 120*time.Millisecond, 20*time.Millisecond
+		std.ReadHeaderTimeout, std.IdleTimeout, s.rest = 600*time.Millisecond, 700*time.Millisecond, 20*time.Millisecond
 	})
 	_, silent := s.dial("")
 	_, first := s.dial("GET /plain HTT")
@@ -335,7 +335,7 @@ func TestDeadlinesOfAHandler(t *testing.T) {
 			_, err := io.ReadAll(r.Body)
 			io.WriteString(w, errorKind(err))
 		case "/moved":
-			c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+			c.SetReadDeadline(time.Now().Add(600 * time.Millisecond))
 			time.AfterFunc(5*time.Millisecond, func() { c.SetReadDeadline(time.Now().Add(10 * time.Second)) })
 			_, err := io.ReadAll(r.Body)
 			io.WriteString(w, errorKind(err))
@@ -367,7 +367,7 @@ func TestDeadlinesOfAHandler(t *testing.T) {
 		s.ends(r)
 	}
 	c, r := s.dial("POST /moved" + part)
-	time.AfterFunc(60*time.Millisecond, func() { io.WriteString(c, "y"+gets("/past")+gets("/past")) })
+	time.AfterFunc(700*time.Millisecond, func() { io.WriteString(c, "y"+gets("/past")+gets("/past")) })
 	s.wants(r, "<nil>")
 	s.wants(r, "past")
 	s.wants(r, "past")
