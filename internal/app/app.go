@@ -199,7 +199,7 @@ func (a *App) Run(ctx context.Context) error {
 			failed <- fmt.Errorf("%s listener: %w", name, err)
 		}
 	}
-	go serve("public", a.public, servePublic)
+	go serve("public", a.door(public), servePublic)
 	go serve("admin", a.adminLis, adminServer.Serve)
 	a.kernel.health.SetReady(true)
 	if _, err := fmt.Fprintf(a.options.Stdout, "ready public=%s admin=%s\n", a.PublicAddr(), a.AdminAddr()); err != nil {

@@ -59,6 +59,7 @@ type ListenSettings struct {
 	Admin          string       `yaml:"admin" doc:"Address of the admin listener: admin API, metrics, health, profiles. Keep it private."`
 	TLS            *TLSSettings `yaml:"tls" doc:"Speak TLS on the public listener, with HTTP/2 where clients take it. The files may change while Landline runs: they are looked at every few seconds and with SIGHUP, and used when they fit together. Default: plain HTTP, HTTP/2 included (h2c), for a balancer that terminates TLS."`
 	Server         string       `yaml:"server" enum:"auto,standard" doc:"auto: HTTP/1 without TLS is served by the gateway's own loop, which costs less; TLS and HTTP/2 by Go's net/http. standard: net/http for everything."`
+	Connections    int          `yaml:"connections" max:"1048576" doc:"Most connections of clients at the same time. When one more comes, a connection that is idle is closed for it; if none is, it is answered 503 overloaded, or cut off where TLS is spoken. 0 = half of the files that the process may open (ulimit -n), because a request on its way to a service needs a second one."`
 	TrustedProxies []string     `yaml:"trusted_proxies" doc:"Networks (CIDR) whose Forwarded and X-Forwarded-* headers are believed: the balancers in front that terminate TLS." example:"[10.0.0.0/8]"`
 }
 

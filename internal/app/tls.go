@@ -87,3 +87,16 @@ func (a *App) publicServer() (gateway.Server, func(net.Listener) error) {
 	srv.TLSConfig = a.certs.Config()
 	return srv, func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
 }
+
+// door bounds the connections of the public listener, which srv serves.
+func (a *App) door(srv gateway.Server) net.Listener {
+	most := int64(a.settings.Listen.Connections)
+	if most == 0 {
+		most = doorFor()
+	}
+	var room func() bool
+	if s, ok := srv.(interface{ CloseIdle() bool }); ok {
+		room = s.CloseIdle
+	}
+	return newDoor(a.public, most, room, a.certs == nil, a.kernel.registry, a.log)
+}

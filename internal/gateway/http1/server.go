@@ -180,6 +180,36 @@ func (s *Server) close(l net.Listener) {
 	}
 }
 
+// CloseIdle closes a connection that waits for its next request, to make room
+// for another one, and reports whether there was one. It looks at a few alone:
+// of those the one that has waited longest.
+func (s *Server) CloseIdle() bool {
+	const look = 64
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range 2 { // the one that was found may have become active
+		var longest *serverConn
+		seen := 0
+		for c := range s.conns {
+			if c.state.Load() == stateIdle && (longest == nil || c.idle.Load() < longest.idle.Load()) {
+				longest = c
+			}
+			if seen++; seen == look {
+				break
+			}
+		}
+		if longest == nil {
+			return false
+		}
+		if longest.state.CompareAndSwap(stateIdle, stateClosed) {
+			longest.net.Close()
+			delete(s.conns, longest)
+			return true
+		}
+	}
+	return false
+}
+
 // closeIdle reports whether no connection is left.
 func (s *Server) closeIdle() bool {
 	s.mu.Lock()

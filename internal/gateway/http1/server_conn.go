@@ -29,6 +29,7 @@ type serverConn struct {
 	remote string
 	born   time.Time
 	state  atomic.Uint32
+	idle   atomic.Int64 // since when it waits for a request, in ns
 
 	in    input
 	br    *bufio.Reader // over in; nil while it rests
@@ -155,6 +156,7 @@ func (c *serverConn) serve() bool {
 	}
 	c.post = x.res.req.Method == http.MethodPost
 	c.since = time.Now()
+	c.idle.Store(c.since.UnixNano())
 	c.due = time.Time{}
 	if d := c.server.idleTimeout(); d > 0 {
 		c.due = c.since.Add(d)
