@@ -195,6 +195,10 @@ FROM identity WHERE user_id = $1 ORDER BY id LIMIT $2;
 SELECT id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at
 FROM identity WHERE email_lookup = $1 ORDER BY id LIMIT $2;
 
+-- name: IdentitiesVerifiedByEmail
+SELECT id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at
+FROM identity WHERE email_lookup = $1 AND email_verified ORDER BY id LIMIT $2;
+
 -- name: CredentialUseInsert
 INSERT INTO credential_use (id, installation_id, user_id, merged_from, expires_at) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT DO NOTHING;

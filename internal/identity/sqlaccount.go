@@ -199,6 +199,11 @@ func (s *SQLStore) IdentitiesByEmail(ctx context.Context, emailLookup string, li
 	return list(ctx, s.db, "IdentitiesByEmail", scanIdentity, emailLookup, limit)
 }
 
+// VerifiedByEmail is Store.VerifiedByEmail.
+func (s *SQLStore) VerifiedByEmail(ctx context.Context, emailLookup string, limit int) ([]Identity, error) {
+	return list(ctx, s.db, "IdentitiesVerifiedByEmail", scanIdentity, emailLookup, limit)
+}
+
 // CredentialUse is Store.CredentialUse.
 func (s *SQLStore) CredentialUse(ctx context.Context, id string) (CredentialUse, error) {
 	return one(ctx, s.db, "CredentialUse", scanUse, id)

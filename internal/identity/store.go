@@ -59,6 +59,10 @@ type Store interface {
 	// IdentitiesByEmail lists the identities with this address, verified or not, at most limit.
 	IdentitiesByEmail(ctx context.Context, emailLookup string, limit int) ([]Identity, error)
 
+	// VerifiedByEmail lists those with this address whose owner has shown that it
+	// is theirs, at most limit: however many others claim it, they are found.
+	VerifiedByEmail(ctx context.Context, emailLookup string, limit int) ([]Identity, error)
+
 	CredentialUse(ctx context.Context, id string) (CredentialUse, error)
 
 	// MergeOf finds where a user went; MergesInto lists who became part of one, the newest first.

@@ -88,6 +88,18 @@ func identities(t *testing.T, s identity.Store) {
 	if all := must(s.IdentitiesByEmail(t.Context(), "e", 10)); len(all) != 2 {
 		t.Errorf("IdentitiesByEmail = %+v", all)
 	}
+	doubtful := way(v.ID, "l0", "e")
+	doubtful.EmailVerified = false
+	apply(t, s, identity.Change{Identity: doubtful}, true)
+	if all := must(s.VerifiedByEmail(t.Context(), "e", 10)); len(all) != 2 || !same(all[0], *first) || !same(all[1], *second) {
+		t.Errorf("VerifiedByEmail = %+v", all)
+	}
+	if all := must(s.VerifiedByEmail(t.Context(), "e", 1)); len(all) != 1 {
+		t.Errorf("VerifiedByEmail = %+v", all)
+	}
+	if all := must(s.IdentitiesByEmail(t.Context(), "e", 10)); len(all) != 3 {
+		t.Errorf("IdentitiesByEmail = %+v", all)
+	}
 	used := *first
 	used.EmailLookup, used.EmailVerified, used.Sealed, used.UsedAt = "", false, []byte{9}, at.Add(time.Hour)
 	apply(t, s, identity.Change{Used: &used, UsedFrom: first.Sealed}, true)
