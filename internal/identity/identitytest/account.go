@@ -102,24 +102,31 @@ func identities(t *testing.T, s identity.Store) {
 	}
 	used := *first
 	used.EmailLookup, used.EmailVerified, used.Sealed, used.UsedAt = "", false, []byte{9}, at.Add(time.Hour)
+	used.SecretAt, used.SecretVoid = at.Add(time.Minute), true
 	apply(t, s, identity.Change{Used: &used, UsedFrom: first.Sealed}, true)
 	apply(t, s, identity.Change{Used: &used, UsedFrom: first.Sealed}, false) // somebody else's change would be undone
 	if all := must(s.IdentitiesOf(t.Context(), u.ID, 10)); len(all) != 1 || !same(all[0], used) {
 		t.Errorf("IdentitiesOf = %+v, want %+v", all, used)
 	}
-	foreign := used
+	unlinking := identity.Unlinking{ID: used.ID, UserID: used.UserID, At: at}
+	foreign := unlinking
 	foreign.UserID = v.ID
 	apply(t, s, identity.Change{Unlink: &foreign}, false)
-	apply(t, s, identity.Change{Unlink: &used}, true)
-	apply(t, s, identity.Change{Unlink: &used}, false)
+	apply(t, s, identity.Change{Unlink: &unlinking}, true)
+	apply(t, s, identity.Change{Unlink: &unlinking}, false)
 	apply(t, s, identity.Change{Identity: way(v.ID, "l1", "")}, true) // free again
+	for want := range int64(2) {
+		if n := must(s.Clean(t.Context(), identity.Retention{Unlinked: at.Add(time.Duration(want) * time.Millisecond)}, 10)); n != want {
+			t.Errorf("%d of what was unlinked is forgotten, want %d", n, want)
+		}
+	}
 }
 
 func same(a, b identity.Identity) bool {
 	sealed := slices.Equal(a.Sealed, b.Sealed)
 	a.Sealed, b.Sealed = nil, nil
 	return sealed && a.ID == b.ID && a.UserID == b.UserID && a.Provider == b.Provider && a.Lookup == b.Lookup && a.EmailLookup == b.EmailLookup &&
-		a.EmailVerified == b.EmailVerified && a.CreatedAt.Equal(b.CreatedAt) && a.UsedAt.Equal(b.UsedAt)
+		a.EmailVerified == b.EmailVerified && a.SecretAt.Equal(b.SecretAt) && a.SecretVoid == b.SecretVoid && a.CreatedAt.Equal(b.CreatedAt) && a.UsedAt.Equal(b.UsedAt)
 }
 
 func reassignment(t *testing.T, s identity.Store) {
