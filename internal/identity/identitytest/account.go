@@ -3,6 +3,7 @@ package identitytest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -241,7 +242,7 @@ func challenges(t *testing.T, s identity.Store) {
 	for i := range callers {
 		wait.Go(func() {
 			next := c
-			next.State = []byte{byte(i)}
+			next.State = fmt.Append(nil, i)
 			change := identity.Change{Challenges: []identity.Challenge{next}}
 			if i%2 == 0 {
 				change = identity.Change{Take: &c}
