@@ -14,6 +14,14 @@ type Identity struct {
 	Sealed        []byte // Profile under the user's data key
 	CreatedAt     time.Time
 	UsedAt        time.Time
+	SecretAt      time.Time // when a password was last set; zero = never, or not known
+	SecretVoid    bool      // the password in Sealed is not good: a later one was lost in a restore
+}
+
+// Unlinking removes a way to sign in.
+type Unlinking struct {
+	ID, UserID string
+	At         time.Time
 }
 
 // CredentialUse is a credential that was spent.

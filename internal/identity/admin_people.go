@@ -261,7 +261,7 @@ func (s *Service) adminUnlink(ctx context.Context, in *adminUnlinkInput) (*admin
 		return nil, err
 	}
 	done, err := s.store.Apply(ctx, Change{
-		Unlink: &Identity{ID: in.Body.IdentityID, UserID: in.ID},
+		Unlink: &Unlinking{ID: in.Body.IdentityID, UserID: in.ID, At: s.now()},
 		Audit:  []audit.Entry{{Action: "identity.unlink", Target: in.Body.IdentityID, Reason: in.Body.Reason}},
 	})
 	if err == nil && !done {

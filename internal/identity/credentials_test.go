@@ -304,6 +304,31 @@ func TestPasskeys(t *testing.T) {
 	})
 }
 
+// Of several accounts on one installation each registers its own passkeys.
+func TestAPasskeyIsRegisteredByWhoBegan(t *testing.T) {
+	withCredentials(t, func(t *testing.T, f *fixture, _ *providertest.Issuer, _ *outbox) {
+		p := f.phone("a")
+		begin := func() json.RawMessage {
+			a := f.post("/v1/auth/passkey-options", map[string]any{"ceremony": "registration", "name": "ada"}, p.bearer()...)
+			return must(passkeytest.New("https://example.com").Create(must(json.Marshal(a.Body["options"]))))
+		}
+		finish := func(path string, created json.RawMessage) answer {
+			return f.post(path, map[string]any{"provider": "passkey", "passkey": created}, p.bearer()...)
+		}
+		p.signIn("alice", "n1")
+		created, alice := begin(), p.access
+		p.signIn("bob", "n2")
+		for _, path := range []string{"/v1/auth/link", "/v1/auth/sign-in"} {
+			if a := finish(path, created); a.Status != 403 || a.str("reason") != "challenge" {
+				t.Errorf("%s as bob: %d %s", path, a.Status, a.Raw)
+			}
+		}
+		if p.access = alice; finish("/v1/auth/link", created).Status != 200 {
+			t.Error("alice's registration was lost")
+		}
+	})
+}
+
 func TestNoticesOfProviders(t *testing.T) { // L22, L23
 	withCredentials(t, func(t *testing.T, f *fixture, idp *providertest.Issuer, _ *outbox) {
 		f.service.providers.Close()

@@ -15,7 +15,8 @@ const (
 	cleanBatch  = 500
 	cleanRounds = 2000 // so that one run ends; the next goes on
 
-	sessionKeep = 30 * 24 * time.Hour // after a session's absolute end, so that its clients are told why
+	unlinkedKeep = 366 * 24 * time.Hour // by then nobody restores a backup from before
+	sessionKeep  = 30 * 24 * time.Hour  // after a session's absolute end, so that its clients are told why
 )
 
 // cleanArgs is the job that removes what is no longer needed.
@@ -54,6 +55,7 @@ func (s *Service) clean(ctx context.Context) error {
 		Proofs:        now.Add(-proofWindow),
 		Revocations:   now.Add(-2 * s.revocations.lifetime),
 		Sessions:      now.Add(-sessionKeep),
+		Unlinked:      now.Add(-unlinkedKeep),
 		Expired:       now,
 	}
 	if err := s.eraseDue(ctx, now); err != nil {

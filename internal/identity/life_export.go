@@ -278,7 +278,7 @@ type ownCollection struct {
 func (s *Service) ownCollections() []ownCollection {
 	return []ownCollection{
 		{"account", s.exportAccount}, {"identities", s.exportIdentities}, {"sessions", s.exportSessions},
-		{"merges", s.exportMerges}, {"merge_conflicts", s.exportConflicts}, {"audit", s.exportAudit},
+		{"device_proofs", s.exportDeviceProofs}, {"merges", s.exportMerges}, {"merge_conflicts", s.exportConflicts}, {"audit", s.exportAudit},
 	}
 }
 
@@ -320,6 +320,37 @@ func (s *Service) exportSessions(ctx context.Context, user string, emit func(any
 			return err
 		}
 		if err := emit(deviceSessionOf(g.Session, i, "")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exportDeviceProofs is of the installations that an erasure would take them from.
+func (s *Service) exportDeviceProofs(ctx context.Context, user string, emit func(any) error) error {
+	u, err := s.store.User(ctx, user)
+	if err != nil {
+		return err
+	}
+	all, err := s.store.SessionsOf(ctx, user, 10_000)
+	if err != nil {
+		return err
+	}
+	told := map[string]bool{"": true}
+	for _, g := range append(all, Grant{Session: Session{InstallationID: u.InstallationID}}) {
+		i := g.Session.InstallationID
+		if told[i] {
+			continue
+		}
+		told[i] = true
+		p, err := s.life.deviceProof(ctx, i)
+		if err != nil {
+			return err
+		}
+		if p == nil {
+			continue
+		}
+		if err := emit(exportedDeviceProof{i, p.Verdict}); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"landline/internal/identity/attest"
+	"landline/internal/identity/attest/attesttest"
 	"landline/internal/module"
 	"landline/internal/queue"
 	"landline/internal/secret"
@@ -345,6 +347,14 @@ func TestExportHasEverything(t *testing.T) {
 		f.send(http.MethodPatch, "/v1/me", map[string]any{"name": "Ada"}, p.bearer()...)
 		n.add(t, q.user, "op-of-the-alias")
 		alias := q.user
+		apple := withApple(t, f)
+		for _, one := range []*phone{p, other} {
+			data := attesttest.ClientData(one.challenge("attest"), "")
+			_, keyID, object := apple.Attest(appleApp, data)
+			if a := one.prove(map[string]any{"kind": "app_attest", "client_data": data, "key_id": keyID, "object": object}); a.Status != 200 {
+				t.Fatalf("%d %s", a.Status, a.Raw)
+			}
+		}
 		q.signIn("alice alice@example.com", "n2")
 		a := f.post("/v1/me/export", nil, q.bearer()...)
 		id := a.str("id")
@@ -388,8 +398,16 @@ func TestExportHasEverything(t *testing.T) {
 				t.Errorf("%s has no %q: %s", name, want, files[name])
 			}
 		}
+		var proof struct {
+			Installation string `json:"installation_id"`
+			attest.Verdict
+		}
+		if err := json.Unmarshal([]byte(files["device_proofs.jsonl"]), &proof); err != nil || proof.Installation != p.installation ||
+			proof.Kind != attest.AppAttest || proof.Level != attest.LevelHardware || !proof.At.Equal(f.clock.Now()) {
+			t.Errorf("device_proofs.jsonl: %v %s", err, files["device_proofs.jsonl"])
+		}
 		for name, text := range files {
-			if strings.Contains(text, "bob") || strings.Contains(text, other.user) {
+			if strings.Contains(text, other.installation) || strings.Contains(text, "bob") || strings.Contains(text, other.user) {
 				t.Errorf("%s tells of somebody else: %s", name, text)
 			}
 		}

@@ -191,7 +191,7 @@ func (s *Service) Unlink(ctx context.Context, p *module.Principal, identity stri
 		case len(all) == 1:
 			return problem.New(problem.LastIdentity, "link another way to sign in first")
 		}
-		c := Change{Unlink: &found, Audit: []audit.Entry{userEntry(ctx, p.UserID, "identity.unlink", found.ID, found.Provider, nil)}}
+		c := Change{Unlink: &Unlinking{ID: found.ID, UserID: found.UserID, At: s.now()}, Audit: []audit.Entry{userEntry(ctx, p.UserID, "identity.unlink", found.ID, found.Provider, nil)}}
 		// Two calls at once must not remove the last two: the count is taken again within the transaction.
 		c.Within = func(ctx context.Context, tx *sqldb.Tx) error {
 			var left int

@@ -115,12 +115,8 @@ type ringPurpose struct {
 	keep    []secret.KeyOption
 }
 
-// newService builds everything but the routes. Keys of the ring are made when they are not there.
-func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticator, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), ensureLimit)
-	defer cancel()
-	all := newClients(d.App, cfg)
-	lifetime := all.longest() + 2*clockSkew // of the node that issued it and of the one that accepts it
+// ensureKeys makes the keys of the ring that are not there.
+func ensureKeys(d module.Deps, cfg Config, clients clients) error {
 	purposes := []ringPurpose{
 		{purposeAccess, secret.ES256, []secret.KeyOption{secret.Keep(time.Hour + 2*clockSkew)}},
 		{purposeUpstream, secret.ES256, []secret.KeyOption{secret.Keep(time.Hour)}},
@@ -132,17 +128,29 @@ func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticato
 		{purposeDevice, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 		{purposeNonce, secret.HMAC, []secret.KeyOption{secret.Keep(time.Hour)}},
 	}
-	if all.redirects() && !d.Development && !strings.HasPrefix(d.App.PublicURL, "https://") {
-		return nil, nil, fmt.Errorf("identity.clients: app.public_url is %q: clients take no issuer but https (RFC 8414 §2); write https://, or profile: development", d.App.PublicURL)
-	}
-	if all.redirects() { // RSA keys take long to make, and without a client nobody would use them
+	if clients.redirects() { // RSA keys take long to make, and without a client nobody would use them
 		keep := []secret.KeyOption{secret.Keep(24 * time.Hour)}
 		purposes = append(purposes, ringPurpose{purposeIDToken, secret.RS256, keep}, ringPurpose{purposeIDTokenEC, secret.ES256, keep})
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), ensureLimit)
+	defer cancel()
 	for _, k := range purposes {
 		if err := d.Keys.Ensure(ctx, k.purpose, k.alg, k.keep...); err != nil {
-			return nil, nil, fmt.Errorf("identity: %w", err)
+			return fmt.Errorf("identity: %w", err)
 		}
+	}
+	return nil
+}
+
+// newService builds everything but the routes.
+func newService(d module.Deps, cfg Config, store Store) (*Service, *authenticator, error) {
+	all := newClients(d.App, cfg)
+	lifetime := all.longest() + 2*clockSkew // of the node that issued it and of the one that accepts it
+	if all.redirects() && !d.Development && !strings.HasPrefix(d.App.PublicURL, "https://") {
+		return nil, nil, fmt.Errorf("identity.clients: app.public_url is %q: clients take no issuer but https (RFC 8414 §2); write https://, or profile: development", d.App.PublicURL)
+	}
+	if err := ensureKeys(d, cfg, all); err != nil {
+		return nil, nil, err
 	}
 	refreshes, err := d.Limits.Policy("identity/refresh", limit.Rate{Limit: cfg.Refresh.Limit, Window: time.Minute})
 	if err != nil {

@@ -120,7 +120,7 @@ func (s *Service) actOnNotice(ctx context.Context, n provider.Notice, c Change, 
 		}
 		c.EndAll = &EndAll{UserID: owner.ID, Reason: ReasonUnlinked, At: now, Proven: i.ID}
 		if len(all) > 1 {
-			c.Unlink = &i
+			c.Unlink = &Unlinking{ID: i.ID, UserID: i.UserID, At: now}
 			break
 		}
 		c.EndAll.Proven = "" // there is no way left by which any of them could have come

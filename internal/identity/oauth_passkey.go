@@ -87,6 +87,11 @@ func (s *Service) keepPasskey(ctx context.Context, ch passkey.Challenge, holder 
 	return err
 }
 
+// registrant may answer a registration: the user who began it, where it was begun.
+// With several accounts on an installation, a passkey made for one, which the
+// device lists under its name, must not open another.
+func registrant(holder, user string) string { return holder + "\x00" + user }
+
 // passkeyHolder is who may answer with c: the visitor of the hosted pages, who was
 // given the challenge before there was an installation, or the installation.
 func passkeyHolder(c CredentialWire, installation string) string {

@@ -169,31 +169,41 @@ UPDATE app_user SET state = 'merged', merged_into = $1, state_at = $2 WHERE id =
 UPDATE app_user SET state = $1, state_at = $2 WHERE id = $3 AND state = $4;
 
 -- name: IdentityInsert
-INSERT INTO identity (id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO identity (id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at, secret_at, secret_void)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT DO NOTHING;
 
 -- No two seals are the same, so that sealed tells whether the row is still as it was read.
 
 -- name: IdentityUpdate
-UPDATE identity SET email_lookup = $1, email_verified = $2, sealed = $3, used_at = $4 WHERE id = $5 AND user_id = $6 AND sealed = $7;
+UPDATE identity SET email_lookup = $1, email_verified = $2, sealed = $3, used_at = $4, secret_at = $5, secret_void = $6 WHERE id = $7 AND user_id = $8 AND sealed = $9;
 
 -- name: IdentityDelete
 DELETE FROM identity WHERE id = $1 AND user_id = $2;
 
+-- name: IdentityUnlinked
+INSERT INTO identity_unlinked (id, unlinked_at) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- name: CleanUnlinked
+DELETE FROM identity_unlinked WHERE id IN (SELECT id FROM identity_unlinked WHERE unlinked_at < $1 LIMIT $2);
+
 -- name: IdentityByLookup
-SELECT i.id, i.user_id, i.provider, i.lookup, i.email_lookup, i.email_verified, i.sealed, i.created_at, i.used_at,
+SELECT i.id, i.user_id, i.provider, i.lookup, i.email_lookup, i.email_verified, i.sealed, i.created_at, i.used_at, i.secret_at, i.secret_void,
        u.id, u.kind, u.state, u.installation_id, u.created_at, u.merged_into, u.state_at
 FROM identity i JOIN app_user u ON u.id = i.user_id
 WHERE i.lookup = $1;
 
 -- name: IdentitiesOfUser
-SELECT id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at
+SELECT id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at, secret_at, secret_void
 FROM identity WHERE user_id = $1 ORDER BY id LIMIT $2;
 
 -- name: IdentitiesByEmail
-SELECT id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at
+SELECT id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at, secret_at, secret_void
 FROM identity WHERE email_lookup = $1 ORDER BY id LIMIT $2;
+
+-- name: IdentitiesVerifiedByEmail
+SELECT id, user_id, provider, lookup, email_lookup, email_verified, sealed, created_at, used_at, secret_at, secret_void
+FROM identity WHERE email_lookup = $1 AND email_verified ORDER BY id LIMIT $2;
 
 -- name: CredentialUseInsert
 INSERT INTO credential_use (id, installation_id, user_id, merged_from, expires_at) VALUES ($1, $2, $3, $4, $5)

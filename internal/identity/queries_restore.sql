@@ -21,6 +21,18 @@ INSERT INTO session_revocation (session_id, reason, revoked_at) VALUES ($1, $2, 
 -- name: UserEndAgain
 UPDATE app_user SET state = $1, state_at = $2 WHERE id = $3 AND state = 'active';
 
+-- name: IdentitiesUnlinked
+SELECT id, '', CAST(unlinked_at AS TEXT) FROM identity_unlinked WHERE id > $1 ORDER BY id LIMIT $2;
+
+-- name: IdentityUnlinkAgain
+DELETE FROM identity WHERE id = $1 RETURNING user_id;
+
+-- name: PasswordsSet
+SELECT id, '', CAST(secret_at AS TEXT) FROM identity WHERE secret_at > 0 AND id > $1 ORDER BY id LIMIT $2;
+
+-- name: PasswordVoid
+UPDATE identity SET secret_void = TRUE, secret_at = $1 WHERE id = $2 AND secret_at < $3;
+
 -- name: ErasuresBegun
 SELECT user_id, CASE state WHEN 'waiting' THEN 'waiting' ELSE 'running' END, CAST(erase_at AS TEXT) FROM erasure
 WHERE state IN ('waiting', 'running', 'done') AND user_id > $1 ORDER BY user_id LIMIT $2;

@@ -22,14 +22,14 @@ var RestoreQueries = sqldb.MustParse(restoreSQL)
 const carryPage = 200
 
 // restored ends again what ended after the backup was made: sessions, so that no
-// revoked refresh or access token comes back to life, and users that were locked
-// or deleted. Then it opens the window of rule R6, in which apps come back with
+// revoked refresh or access token comes back to life, users that were locked or
+// deleted, ways to sign in that were unlinked, and passwords that were changed. Then it opens the window of rule R6, in which apps come back with
 // refresh tokens that are newer than the backup. When the replaced database
 // cannot tell all of that, the window stays shut.
 func restored(ctx context.Context, r module.Restored) (c module.Carried, err error) {
 	store := NewSQLStore(r.DB, r.Audit)
 	if r.Replaced != nil {
-		for _, carry := range []func(context.Context, module.Restored, *module.Carried) error{carrySessions, carryRevocations, carryUsers, carryErasures} {
+		for _, carry := range []func(context.Context, module.Restored, *module.Carried) error{carrySessions, carryRevocations, carryUsers, carryErasures, carryUnlinked, carryPasswords} {
 			if err := carry(ctx, r, &c); err != nil || c.Fault != nil {
 				return c, err
 			}

@@ -41,11 +41,15 @@ func (s *Service) seal(ctx context.Context, i *Identity, p Profile) error {
 	return err
 }
 
-// profile opens what is sealed in i.
+// profile opens what is sealed in i, without a password that is not good any more.
 func (s *Service) profile(ctx context.Context, i Identity) (p Profile, err error) {
 	raw, err := s.keys.Open(ctx, i.UserID, fieldProfile, i.Sealed)
 	if err != nil {
 		return p, fmt.Errorf("identity %s: %w", i.ID, err)
 	}
-	return p, json.Unmarshal(raw, &p)
+	err = json.Unmarshal(raw, &p)
+	if i.SecretVoid {
+		p.Secret = nil
+	}
+	return p, err
 }

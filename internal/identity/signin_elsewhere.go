@@ -17,13 +17,7 @@ func (s *Service) emailTaken(ctx context.Context, proven Proven) (taken []Identi
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.store.IdentitiesByEmail(ctx, lookup, maxIdentities)
-	for _, i := range all {
-		if i.EmailVerified {
-			taken = append(taken, i)
-		}
-	}
-	return taken, err
+	return s.store.VerifiedByEmail(ctx, lookup, maxIdentities)
 }
 
 // existsElsewhere is L8. The credential is spent, so the answer carries what is

@@ -3,6 +3,7 @@ package identity
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"landline/internal/problem"
 )
@@ -15,6 +16,9 @@ func (s *Service) addIdentity(ctx context.Context, a *attempt) error {
 	}
 	i := Identity{ID: newID(prefixIdentity), UserID: a.out.User.ID, Provider: a.proven.Provider, Lookup: a.identity.Lookup,
 		EmailLookup: email, EmailVerified: a.proven.EmailVerified, CreatedAt: a.now, UsedAt: a.now}
+	if a.proven.NewPassword {
+		i.SecretAt = a.now
+	}
 	a.change.Identity = &i
 	return s.seal(ctx, &i, a.proven.Profile)
 }
@@ -45,7 +49,13 @@ func (s *Service) useIdentity(ctx context.Context, a *attempt) error {
 		a.change.EndAll = &EndAll{UserID: i.UserID, Except: a.out.Session.ID, Reason: ReasonPassword, At: a.now}
 		a.change.Audit = append(a.change.Audit, userEntry(ctx, i.UserID, "user.change_password", i.UserID, "", nil))
 	}
-	i.UsedAt = a.now
+	if a.proven.NewPassword { // never earlier than the one before, whatever the nodes' clocks say
+		i.SecretAt = a.now
+		if next := a.identity.SecretAt.Add(time.Millisecond); i.SecretAt.Before(next) {
+			i.SecretAt = next
+		}
+	}
+	i.UsedAt, i.SecretVoid = a.now, false // fresh has no password that is void
 	a.change.Used, a.change.UsedFrom = &i, a.identity.Sealed
 	return s.seal(ctx, &i, fresh)
 }

@@ -322,44 +322,6 @@ func TestAccountsAreNeverMerged(t *testing.T) { // L5, L12
 	})
 }
 
-func TestAnAddressLinksNothing(t *testing.T) { // L8, L9
-	engines(t, func(t *testing.T, f *fixture) {
-		first := f.phone("a")
-		first.signIn("alice alice@example.com", "n1")
-		second := f.phone("b")
-		anonymous := second.user
-		second.take(f.post("/v1/auth/sign-in", map[string]any{"provider": "other", "code": "x9 Alice@Example.com", "nonce": "n2"}, second.bearer()...))
-		if second.status != 409 || second.code != "account_exists_other_provider" {
-			t.Fatalf("%d %s", second.status, second.last.Raw)
-		}
-		pending := second.last.str("pending_link")
-		if a := second.me(); a.str("id") != anonymous || a.str("kind") != "anonymous" {
-			t.Errorf("the refused sign-in changed the user: %s", a.Raw)
-		}
-		// A stranger's account cannot take it.
-		mallory := f.phone("m")
-		if mallory.signIn("mallory", "n3", "pending_link", pending); mallory.status != 400 {
-			t.Errorf("another installation: %d %s", mallory.status, mallory.last.Raw)
-		}
-		if a := mallory.me(); a.str("kind") != "anonymous" {
-			t.Errorf("a sign-in that was refused was done: %s", a.Raw)
-		}
-		if second.signIn("alice alice@example.com", "n4", "pending_link", pending); second.status != 200 || second.user != first.user {
-			t.Fatalf("%d %s", second.status, second.last.Raw)
-		}
-		third := f.phone("c")
-		third.take(f.post("/v1/auth/sign-in", map[string]any{"provider": "other", "code": "x9 alice@example.com", "nonce": "n5"}, third.bearer()...))
-		if third.status != 200 || third.user != first.user {
-			t.Errorf("the attached way in: %d %s", third.status, third.last.Raw)
-		}
-		fourth := f.phone("d")
-		fourth.take(f.post("/v1/auth/sign-in", map[string]any{"provider": "other", "code": "y7 alice@example.com unverified", "nonce": "n6"}, fourth.bearer()...))
-		if fourth.status != 200 || fourth.user == first.user {
-			t.Errorf("an unverified address: %d %s", fourth.status, fourth.last.Raw)
-		}
-	})
-}
-
 func TestLinkAndUnlink(t *testing.T) { // L6, L7, B-16
 	engines(t, func(t *testing.T, f *fixture) {
 		p := f.phone("a")

@@ -47,9 +47,10 @@ func (w *writer) account(c Change) {
 	}
 	if i := c.Unlink; i != nil {
 		w.one("IdentityDelete", i.ID, i.UserID)
+		w.also("IdentityUnlinked", i.ID, sqldb.Millis(i.At))
 	}
 	if i := c.Used; i != nil {
-		w.one("IdentityUpdate", orNull(i.EmailLookup), i.EmailVerified, i.Sealed, sqldb.Millis(i.UsedAt), i.ID, i.UserID, c.UsedFrom)
+		w.one("IdentityUpdate", orNull(i.EmailLookup), i.EmailVerified, i.Sealed, sqldb.Millis(i.UsedAt), millisOrZero(i.SecretAt), i.SecretVoid, i.ID, i.UserID, c.UsedFrom)
 	}
 }
 
@@ -75,8 +76,12 @@ func (w *writer) proven(c Change) {
 }
 
 func (w *writer) identity(i *Identity) {
-	w.one("IdentityInsert", i.ID, i.UserID, i.Provider, i.Lookup, orNull(i.EmailLookup), i.EmailVerified, i.Sealed,
-		sqldb.Millis(i.CreatedAt), sqldb.Millis(i.UsedAt))
+	w.one("IdentityInsert", i.columns()...)
+}
+
+func (i *Identity) columns() []any {
+	return []any{i.ID, i.UserID, i.Provider, i.Lookup, orNull(i.EmailLookup), i.EmailVerified, i.Sealed,
+		sqldb.Millis(i.CreatedAt), sqldb.Millis(i.UsedAt), millisOrZero(i.SecretAt), i.SecretVoid}
 }
 
 func millisOrNull(t time.Time) sql.NullInt64 {
@@ -122,17 +127,20 @@ func scanIdentity(r row) (Identity, error) {
 }
 
 type identityColumns struct {
-	i             Identity
-	email         sql.NullString
-	created, used int64
+	i                       Identity
+	email                   sql.NullString
+	created, used, secretAt int64
 }
 
 func (c *identityColumns) targets() []any {
-	return []any{&c.i.ID, &c.i.UserID, &c.i.Provider, &c.i.Lookup, &c.email, &c.i.EmailVerified, &c.i.Sealed, &c.created, &c.used}
+	return []any{&c.i.ID, &c.i.UserID, &c.i.Provider, &c.i.Lookup, &c.email, &c.i.EmailVerified, &c.i.Sealed, &c.created, &c.used, &c.secretAt, &c.i.SecretVoid}
 }
 
 func (c *identityColumns) identity() Identity {
 	c.i.EmailLookup, c.i.CreatedAt, c.i.UsedAt = c.email.String, sqldb.Time(c.created), sqldb.Time(c.used)
+	if c.secretAt != 0 {
+		c.i.SecretAt = sqldb.Time(c.secretAt)
+	}
 	return c.i
 }
 
@@ -197,6 +205,11 @@ func (s *SQLStore) IdentitiesOf(ctx context.Context, userID string, limit int) (
 // IdentitiesByEmail is Store.IdentitiesByEmail.
 func (s *SQLStore) IdentitiesByEmail(ctx context.Context, emailLookup string, limit int) ([]Identity, error) {
 	return list(ctx, s.db, "IdentitiesByEmail", scanIdentity, emailLookup, limit)
+}
+
+// VerifiedByEmail is Store.VerifiedByEmail.
+func (s *SQLStore) VerifiedByEmail(ctx context.Context, emailLookup string, limit int) ([]Identity, error) {
+	return list(ctx, s.db, "IdentitiesVerifiedByEmail", scanIdentity, emailLookup, limit)
 }
 
 // CredentialUse is Store.CredentialUse.

@@ -353,7 +353,7 @@ func (s *SQLStore) Clean(ctx context.Context, before Retention, limit int) (tota
 		{"CleanBootstrapKeys", before.BootstrapKeys}, {"CleanProofs", before.Proofs},
 		{"CleanRevocations", before.Revocations},
 		{"CleanInstallations", before.Sessions}, {"CleanDeviceProofs", before.Sessions}, {"CleanSessions", before.Sessions},
-		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired}, {"CleanBrowsers", before.Expired}, {"CleanSessionProofs", before.Expired},
+		{"CleanCredentialUses", before.Expired}, {"CleanChallenges", before.Expired}, {"CleanBrowsers", before.Expired}, {"CleanSessionProofs", before.Expired}, {"CleanUnlinked", before.Unlinked},
 		{"CleanExportParts", before.Expired}, {"CleanExports", before.Expired},
 	} {
 		var n int64

@@ -59,6 +59,10 @@ type Store interface {
 	// IdentitiesByEmail lists the identities with this address, verified or not, at most limit.
 	IdentitiesByEmail(ctx context.Context, emailLookup string, limit int) ([]Identity, error)
 
+	// VerifiedByEmail lists those with this address whose owner has shown that it
+	// is theirs, at most limit: however many others claim it, they are found.
+	VerifiedByEmail(ctx context.Context, emailLookup string, limit int) ([]Identity, error)
+
 	CredentialUse(ctx context.Context, id string) (CredentialUse, error)
 
 	// MergeOf finds where a user went; MergesInto lists who became part of one, the newest first.
@@ -111,6 +115,7 @@ type Retention struct {
 	Proofs        time.Time // by their expiry
 	Revocations   time.Time // by their time
 	Sessions      time.Time // by their absolute end
+	Unlinked      time.Time // what a restored backup is told of, by its time
 	Expired       time.Time // credential uses and challenges, by their expiry
 }
 
@@ -131,7 +136,7 @@ type Change struct {
 	Identity     *Identity      // new; nobody has its lookup
 	Used         *Identity      // a known one: address, Sealed and UsedAt
 	UsedFrom     []byte         // Sealed of Used as it was read: it is that still
-	Unlink       *Identity      // the user has it
+	Unlink       *Unlinking     // the user has it
 	Reassign     *Reassign      // the session is active and of the user Before
 	Session      *Session       // new; its user has no other active session on its installation
 	Use          *CredentialUse // not spent before; one that is held was, by nobody

@@ -48,7 +48,7 @@ func (s *Service) PasskeyOptions(ctx context.Context, p *module.Principal, regis
 	if err != nil {
 		return nil, err
 	}
-	return options, s.keepPasskey(ctx, ch, p.InstallationID)
+	return options, s.keepPasskey(ctx, ch, registrant(p.InstallationID, p.UserID))
 }
 
 // passkeysOf returns the user's handle, a new one when there is none, and passkeys.
@@ -97,7 +97,7 @@ func (v passkeyVerifier) registration(ctx context.Context, p *module.Principal, 
 	if err != nil || repeat {
 		return Proven{Provider: providerPasskey, UseID: use, Repeat: repeat}, err
 	}
-	ch, taken, err := v.challenge(ctx, passkeyHolder(c, p.InstallationID), a.ChallengeID())
+	ch, taken, err := v.challenge(ctx, registrant(passkeyHolder(c, p.InstallationID), p.UserID), a.ChallengeID())
 	if err != nil {
 		return Proven{}, err
 	}
@@ -222,7 +222,7 @@ func laterPasskey(stored, verified []byte) ([]byte, error) {
 }
 
 func challengeGone() error {
-	return problem.New(problem.CredentialInvalid, "the challenge is not one of this installation, too old, or was answered before").With("reason", "challenge")
+	return problem.New(problem.CredentialInvalid, "the challenge is not one of this installation and user, too old, or was answered before").With("reason", "challenge")
 }
 
 func passkeyRefusal(err error) error {

@@ -3,6 +3,7 @@ package identity
 import (
 	"time"
 
+	"landline/internal/identity/attest"
 	"landline/internal/identity/emailcode"
 	"landline/internal/identity/passkey"
 	"landline/internal/mail"
@@ -80,6 +81,12 @@ type exportedIdentity struct {
 	identityWire
 	Issuer  string `json:"issuer"`
 	Subject string `json:"subject"`
+}
+
+// exportedDeviceProof is what an installation's last evidence proved, in an export.
+type exportedDeviceProof struct {
+	InstallationID string `json:"installation_id"`
+	attest.Verdict
 }
 
 // exportFileInfo is one file of an archive; SHA256 is in hexadecimal.

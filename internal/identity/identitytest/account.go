@@ -3,6 +3,7 @@ package identitytest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -88,26 +89,45 @@ func identities(t *testing.T, s identity.Store) {
 	if all := must(s.IdentitiesByEmail(t.Context(), "e", 10)); len(all) != 2 {
 		t.Errorf("IdentitiesByEmail = %+v", all)
 	}
+	doubtful := way(v.ID, "l0", "e")
+	doubtful.EmailVerified = false
+	apply(t, s, identity.Change{Identity: doubtful}, true)
+	if all := must(s.VerifiedByEmail(t.Context(), "e", 10)); len(all) != 2 || !same(all[0], *first) || !same(all[1], *second) {
+		t.Errorf("VerifiedByEmail = %+v", all)
+	}
+	if all := must(s.VerifiedByEmail(t.Context(), "e", 1)); len(all) != 1 {
+		t.Errorf("VerifiedByEmail = %+v", all)
+	}
+	if all := must(s.IdentitiesByEmail(t.Context(), "e", 10)); len(all) != 3 {
+		t.Errorf("IdentitiesByEmail = %+v", all)
+	}
 	used := *first
 	used.EmailLookup, used.EmailVerified, used.Sealed, used.UsedAt = "", false, []byte{9}, at.Add(time.Hour)
+	used.SecretAt, used.SecretVoid = at.Add(time.Minute), true
 	apply(t, s, identity.Change{Used: &used, UsedFrom: first.Sealed}, true)
 	apply(t, s, identity.Change{Used: &used, UsedFrom: first.Sealed}, false) // somebody else's change would be undone
 	if all := must(s.IdentitiesOf(t.Context(), u.ID, 10)); len(all) != 1 || !same(all[0], used) {
 		t.Errorf("IdentitiesOf = %+v, want %+v", all, used)
 	}
-	foreign := used
+	unlinking := identity.Unlinking{ID: used.ID, UserID: used.UserID, At: at}
+	foreign := unlinking
 	foreign.UserID = v.ID
 	apply(t, s, identity.Change{Unlink: &foreign}, false)
-	apply(t, s, identity.Change{Unlink: &used}, true)
-	apply(t, s, identity.Change{Unlink: &used}, false)
+	apply(t, s, identity.Change{Unlink: &unlinking}, true)
+	apply(t, s, identity.Change{Unlink: &unlinking}, false)
 	apply(t, s, identity.Change{Identity: way(v.ID, "l1", "")}, true) // free again
+	for want := range int64(2) {
+		if n := must(s.Clean(t.Context(), identity.Retention{Unlinked: at.Add(time.Duration(want) * time.Millisecond)}, 10)); n != want {
+			t.Errorf("%d of what was unlinked is forgotten, want %d", n, want)
+		}
+	}
 }
 
 func same(a, b identity.Identity) bool {
 	sealed := slices.Equal(a.Sealed, b.Sealed)
 	a.Sealed, b.Sealed = nil, nil
 	return sealed && a.ID == b.ID && a.UserID == b.UserID && a.Provider == b.Provider && a.Lookup == b.Lookup && a.EmailLookup == b.EmailLookup &&
-		a.EmailVerified == b.EmailVerified && a.CreatedAt.Equal(b.CreatedAt) && a.UsedAt.Equal(b.UsedAt)
+		a.EmailVerified == b.EmailVerified && a.SecretAt.Equal(b.SecretAt) && a.SecretVoid == b.SecretVoid && a.CreatedAt.Equal(b.CreatedAt) && a.UsedAt.Equal(b.UsedAt)
 }
 
 func reassignment(t *testing.T, s identity.Store) {
@@ -222,7 +242,7 @@ func challenges(t *testing.T, s identity.Store) {
 	for i := range callers {
 		wait.Go(func() {
 			next := c
-			next.State = []byte{byte(i)}
+			next.State = fmt.Append(nil, i)
 			change := identity.Change{Challenges: []identity.Challenge{next}}
 			if i%2 == 0 {
 				change = identity.Change{Take: &c}
