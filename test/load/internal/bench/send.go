@@ -3,7 +3,7 @@ package bench
 import (
 	"errors"
 	"fmt"
-	"net/netip"
+	"net"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -149,25 +149,22 @@ func (s *sender) close() (err error) {
 	return err
 }
 
-// dial connects a blocking socket to host:port.
+// dial connects to host:port and returns a blocking socket.
 func dial(address string) (fd int, err error) {
-	to, err := netip.ParseAddrPort(address)
+	c, err := net.DialTimeout("tcp", address, patience)
 	if err != nil {
 		return 0, err
 	}
-	family, target := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()})
-	if to.Addr().Is4() {
-		family, target = unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
-	}
-	if fd, err = unix.Socket(family, unix.SOCK_STREAM, 0); err != nil {
+	f, err := c.(*net.TCPConn).File()
+	if err = errors.Join(err, c.Close()); err != nil {
 		return 0, err
 	}
-	unix.CloseOnExec(fd)
+	if fd, err = unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0); err != nil { // f closes its own when nobody has it any more
+		return 0, errors.Join(err, f.Close())
+	}
 	limit := unix.NsecToTimeval(patience.Nanoseconds())
-	err = errors.Join(unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit), unix.Connect(fd, target))
-	if err != nil {
-		return 0, errors.Join(fmt.Errorf("connect %s: %w", address, err), unix.Close(fd))
+	if err := errors.Join(f.Close(), unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit)); err != nil {
+		return 0, errors.Join(err, unix.Close(fd))
 	}
 	return fd, nil
 }
