@@ -1,0 +1,2 @@
+// Package walvfs joins the writes of a commit.
+package walvfs
