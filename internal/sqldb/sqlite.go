@@ -42,16 +42,15 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 	// Each caller of a group has a savepoint, whose pages as they were go into
 	// a temporary file unless temporary things are kept in memory.
 	write, read := sqliteDSN(db.path, o.Relaxed, true)+"&_pragma=temp_store(MEMORY)", sqliteDSN(db.path, o.Relaxed, false)
-	if !o.Relaxed {
-		name, err := walvfs.Name()
-		if err != nil {
-			return err
-		}
-		write += "&vfs=" + name
-	}
 	if o.ReadOnly {
 		write = fileURL(db.path) + "?mode=ro&immutable=1&_pragma=query_only(ON)"
 		read = write
+	} else {
+		vfs, err := walvfs.Name(!o.Relaxed)
+		if err != nil {
+			return err
+		}
+		write += "&vfs=" + vfs
 	}
 	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, write})
 	db.writer.SetMaxOpenConns(1)

@@ -115,6 +115,25 @@ func (d *Disk) Unmount() {
 	delete(mounts.byDir, d.dir)
 }
 
+// Remount gives the directory of a process that has died, which Cut stands for, to
+// the next one, as the same Disk: what was written can be read, and is as durable
+// as it was. Whatever the dead process has open must be closed.
+func (d *Disk) Remount() (*Disk, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.isDead() {
+		return nil, errors.New("faultfs: the process is alive")
+	}
+	next := &Disk{dir: d.dir, files: d.files, names: d.names, moves: d.moves, dead: make(chan struct{})}
+	mounts.Lock()
+	defer mounts.Unlock()
+	if mounts.byDir[d.dir] != d {
+		return nil, fmt.Errorf("faultfs: %s is not mounted", d.dir)
+	}
+	mounts.byDir[d.dir] = next
+	return next, nil
+}
+
 // unmodelled files are no business of a power cut: shared memory is rebuilt.
 func unmodelled(name string) bool { return strings.HasSuffix(name, "-shm") }
 
@@ -253,8 +272,7 @@ func (f *file) after(rng *rand.Rand, way int) []byte {
 		case c.lost:
 			continue
 		case way == prefix && i == end-1 && c.data != nil:
-			c.data = c.data[:min(len(c.data), sector*rng.IntN(len(c.data)/sector+2))]
-			data = c.apply(data)
+			data = c.torn(rng).apply(data)
 		case way == prefix || rng.IntN(2) == 0 && way == anyWrites || c.data == nil && rng.IntN(2) == 0:
 			data = c.apply(data)
 		case way == anySectors && c.data != nil:
@@ -266,6 +284,9 @@ func (f *file) after(rng *rand.Rand, way int) []byte {
 
 func (c change) apply(data []byte) []byte {
 	end := c.off + int64(len(c.data))
+	if c.data != nil && len(c.data) == 0 {
+		return data
+	}
 	if c.data == nil && int64(len(data)) > c.off {
 		return data[:c.off]
 	}
@@ -274,6 +295,15 @@ func (c change) apply(data []byte) []byte {
 	}
 	copy(data[c.off:], c.data)
 	return data
+}
+
+// torn is the beginning of the write, up to the end of one of its sectors.
+func (c change) torn(rng *rand.Rand) change {
+	first := int(c.off / sector)
+	ends := int(c.off+int64(len(c.data))-1)/sector - first + 1
+	end := int64(first+rng.IntN(ends+1)) * sector
+	c.data = c.data[:min(max(end-c.off, 0), int64(len(c.data)))]
+	return c
 }
 
 // some applies each sector of the write or not.

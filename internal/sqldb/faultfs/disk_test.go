@@ -70,6 +70,54 @@ func TestAFailedSyncIsNotMadeGood(t *testing.T) {
 	}
 }
 
+// A write that many pages were joined into is torn at any of its sectors, which
+// are those of the file, wherever the write begins.
+func TestALongWriteIsTornAnywhere(t *testing.T) {
+	const off, sectors = 100, 4 // from the middle of a sector to the middle of another
+	seen := map[int]bool{}
+	for seed := range uint64(200) {
+		f := &file{pending: []change{{data: pattern('b', sectors), off: off}}}
+		got := f.after(rand.New(rand.NewPCG(seed, 1)), prefix)
+		if len(got)%sector != 0 && len(got) != off+sectors*sector {
+			t.Fatalf("seed %d: torn at %d", seed, len(got))
+		}
+		seen[len(got)] = true
+	}
+	for _, end := range []int{0, sector, 2 * sector, 4 * sector, off + sectors*sector} {
+		if !seen[end] {
+			t.Errorf("200 power cuts never left %d bytes", end)
+		}
+	}
+}
+
+// The next process sees what the one before has written, and a power cut takes
+// from it what its syncs could not make durable.
+func TestTheNextProcessFindsTheSameDisk(t *testing.T) {
+	d := testDisk(t)
+	if _, err := d.Remount(); err == nil {
+		t.Error("mounted again while the process is alive")
+	}
+	f := &file{durable: []byte("old"), pending: []change{{data: []byte("new"), lost: true}}}
+	d.files["f"], d.names["f"] = f, f
+	d.Cut()
+	next, err := d.Remount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := next.before(Sync); v.code != 0 {
+		t.Errorf("the next process is dead too: %+v", v)
+	}
+	next.files["f"].sync()
+	next.Cut()
+	into := t.TempDir()
+	if err := next.Image(rand.New(rand.NewPCG(1, 1)), into); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(into, "f")); err != nil || string(got) != "old" {
+		t.Errorf("%q, %v: what a sync had lost is durable after the next", got, err)
+	}
+}
+
 // Names are as durable as their directory is.
 func TestNamesNeedTheDirectory(t *testing.T) {
 	d := testDisk(t)

@@ -14,7 +14,8 @@
 //   - What a file held when it was last synced is there.
 //   - Of the writes and truncations since, any subset may be there; of a write,
 //     any subset of its 512-byte sectors. Each Image takes one of four ways to
-//     choose: nothing, a prefix with a torn end, any writes, any sectors.
+//     choose: nothing, a prefix whose last write is torn at a sector, any writes,
+//     any sectors.
 //   - A file's name is part of the directory: files made or deleted since the
 //     directory was synced may or may not be. SQLite's VFS syncs the directory
 //     with the first sync of a journal or log that it made, and when it deletes one.
@@ -27,7 +28,8 @@
 // A write that fails may have written a part. After a sync that failed, the
 // kernel may have dropped the dirty pages and marked them clean: what was to be
 // synced is never durable, however many syncs succeed later, unless it is
-// written again (https://wiki.postgresql.org/wiki/Fsync_Errors).
+// written again (https://wiki.postgresql.org/wiki/Fsync_Errors). Reads see it all
+// the same, also those of a next process (Remount).
 //
 // # What it does not do
 //

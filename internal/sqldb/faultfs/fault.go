@@ -8,8 +8,8 @@ type Kind int
 // The kinds of failure.
 const (
 	EIO   Kind = iota // the operation fails; of a write, nothing is written
-	Torn              // a write fails half-way; other operations as EIO
-	Space             // no space left: a write stops half-way; of Create and Sync too
+	Torn              // a write fails on the way, after one to seven eighths; other operations as EIO
+	Space             // no space left: a write stops on the way; of Create and Sync too
 )
 
 // Kinds are all of them, for sweeps.
@@ -65,7 +65,7 @@ func (d *Disk) used() (n int64) {
 // verdict of an operation before it takes place.
 type verdict struct {
 	code int32 // SQLITE_OK to go on
-	half bool  // write the first half first
+	half bool  // write a part of it first
 	cut  bool  // the power went during it
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"modernc.org/libc"
 	sqlite "modernc.org/sqlite/lib"
+
+	"landline/internal/sqldb/cvfs"
 )
 
 // mounts are the disks of the process by their directory.
@@ -80,46 +82,31 @@ func install() error {
 			installed.err = errors.New("faultfs: SQLite has no VFS")
 			return
 		}
-		vfs = *at[sqlite.Tsqlite3_vfs](native)
+		vfs = *cvfs.At[sqlite.Tsqlite3_vfs](native)
 		vfs.FszOsFile += int32(head)
-		vfs.FzName = uintptr(unsafe.Pointer(&name)) // #nosec G103 -- C structures of SQLite
+		vfs.FzName = cvfs.Address(&name)
 		vfs.FpNext = 0
-		vfs.FxOpen = pointer(vfsOpen)
-		vfs.FxDelete = pointer(vfsDelete)
+		vfs.FxOpen = cvfs.Pointer(vfsOpen)
+		vfs.FxDelete = cvfs.Pointer(vfsDelete)
 		methods = sqlite.Tsqlite3_io_methods{
 			FiVersion: 2, // without memory mapping, which would pass by us
-			FxClose:   pointer(fileClose), FxRead: pointer(fileRead), FxWrite: pointer(fileWrite), FxTruncate: pointer(fileTruncate),
-			FxSync: pointer(fileSync), FxFileSize: pointer(fileSize), FxLock: pointer(fileLock), FxUnlock: pointer(fileUnlock),
-			FxCheckReservedLock: pointer(fileCheckReservedLock), FxFileControl: pointer(fileControl), FxSectorSize: pointer(fileSectorSize),
-			FxDeviceCharacteristics: pointer(fileDeviceCharacteristics), FxShmMap: pointer(fileShmMap), FxShmLock: pointer(fileShmLock),
-			FxShmBarrier: pointer(fileShmBarrier), FxShmUnmap: pointer(fileShmUnmap),
+			FxClose:   cvfs.Pointer(fileClose), FxRead: cvfs.Pointer(fileRead), FxWrite: cvfs.Pointer(fileWrite), FxTruncate: cvfs.Pointer(fileTruncate),
+			FxSync: cvfs.Pointer(fileSync), FxFileSize: cvfs.Pointer(fileSize), FxLock: cvfs.Pointer(fileLock), FxUnlock: cvfs.Pointer(fileUnlock),
+			FxCheckReservedLock: cvfs.Pointer(fileCheckReservedLock), FxFileControl: cvfs.Pointer(fileControl), FxSectorSize: cvfs.Pointer(fileSectorSize),
+			FxDeviceCharacteristics: cvfs.Pointer(fileDeviceCharacteristics), FxShmMap: cvfs.Pointer(fileShmMap), FxShmLock: cvfs.Pointer(fileShmLock),
+			FxShmBarrier: cvfs.Pointer(fileShmBarrier), FxShmUnmap: cvfs.Pointer(fileShmUnmap),
 		}
-		if rc := sqlite.Xsqlite3_vfs_register(tls, uintptr(unsafe.Pointer(&vfs)), 1); rc != sqlite.SQLITE_OK { // #nosec G103 -- C structures of SQLite
+		if rc := sqlite.Xsqlite3_vfs_register(tls, cvfs.Address(&vfs), 1); rc != sqlite.SQLITE_OK {
 			installed.err = fmt.Errorf("faultfs: the VFS is refused: %d", rc)
 		}
 	})
 	return installed.err
 }
 
-// at reads an address of SQLite's memory as a *T.
-func at[T any](address uintptr) *T {
-	return *(**T)(unsafe.Pointer(&address)) // #nosec G103 -- C structures of SQLite
-}
-
-// pointer is the C function pointer of a Go function of package level.
-func pointer(f any) uintptr {
-	return (*[2]uintptr)(unsafe.Pointer(&f))[1] // #nosec G103 -- C structures of SQLite
-}
-
-// function is the Go function of a C function pointer.
-func function[F any](p uintptr) F {
-	return *(*F)(unsafe.Pointer(&struct{ p uintptr }{p})) // #nosec G103 -- C structures of SQLite
-}
-
 // below is the real file of p and its methods.
 func below(p uintptr) (uintptr, *sqlite.Tsqlite3_io_methods) {
 	p += head
-	return p, at[sqlite.Tsqlite3_io_methods](at[sqlite.Tsqlite3_file](p).FpMethods)
+	return p, cvfs.At[sqlite.Tsqlite3_io_methods](cvfs.At[sqlite.Tsqlite3_file](p).FpMethods)
 }
 
 func handleOf(p uintptr) *handle {
@@ -127,24 +114,10 @@ func handleOf(p uintptr) *handle {
 	return h.(*handle)
 }
 
-type (
-	openFunc   = func(tls *libc.TLS, vfs, path, file uintptr, flags int32, outFlags uintptr) int32
-	deleteFunc = func(tls *libc.TLS, vfs, path uintptr, syncDir int32) int32
-	ioFunc     = func(tls *libc.TLS, file, buf uintptr, n int32, off int64) int32
-	sizeFunc   = func(tls *libc.TLS, file uintptr, size int64) int32
-	outFunc    = func(tls *libc.TLS, file, out uintptr) int32
-	intFunc    = func(tls *libc.TLS, file uintptr, n int32) int32
-	plainFunc  = func(tls *libc.TLS, file uintptr) int32
-	opFunc     = func(tls *libc.TLS, file uintptr, op int32, arg uintptr) int32
-	mapFunc    = func(tls *libc.TLS, file uintptr, page, size, extend int32, out uintptr) int32
-	lockFunc   = func(tls *libc.TLS, file uintptr, offset, n, flags int32) int32
-	voidFunc   = func(tls *libc.TLS, file uintptr)
-)
-
 const journals = sqlite.SQLITE_OPEN_WAL | sqlite.SQLITE_OPEN_MAIN_JOURNAL | sqlite.SQLITE_OPEN_SUPER_JOURNAL
 
 func vfsOpen(tls *libc.TLS, _, path, p uintptr, flags int32, outFlags uintptr) int32 {
-	open := function[openFunc](at[sqlite.Tsqlite3_vfs](native).FxOpen)
+	open := cvfs.Function[cvfs.Open](cvfs.At[sqlite.Tsqlite3_vfs](native).FxOpen)
 	var d *Disk
 	var name string
 	if path != 0 {
@@ -153,7 +126,7 @@ func vfsOpen(tls *libc.TLS, _, path, p uintptr, flags int32, outFlags uintptr) i
 	if d == nil { // a temporary file, or one of elsewhere: SQLite's own from here on
 		return open(tls, native, path, p, flags, outFlags)
 	}
-	at[sqlite.Tsqlite3_file](p).FpMethods = 0 // SQLite closes a file with methods even when open fails
+	cvfs.At[sqlite.Tsqlite3_file](p).FpMethods = 0 // SQLite closes a file with methods even when open fails
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	op := Open
@@ -171,17 +144,17 @@ func vfsOpen(tls *libc.TLS, _, path, p uintptr, flags int32, outFlags uintptr) i
 		var err error
 		if h.file, err = d.opened(name); err != nil {
 			q, m := below(p)
-			function[plainFunc](m.FxClose)(tls, q)
+			cvfs.Function[cvfs.Plain](m.FxClose)(tls, q)
 			return sqlite.SQLITE_CANTOPEN
 		}
 	}
 	handles.Store(p, h)
-	at[sqlite.Tsqlite3_file](p).FpMethods = uintptr(unsafe.Pointer(&methods)) // #nosec G103 -- C structures of SQLite
+	cvfs.At[sqlite.Tsqlite3_file](p).FpMethods = cvfs.Address(&methods)
 	return sqlite.SQLITE_OK
 }
 
 func vfsDelete(tls *libc.TLS, _, path uintptr, syncDir int32) int32 {
-	del := function[deleteFunc](at[sqlite.Tsqlite3_vfs](native).FxDelete)
+	del := cvfs.Function[cvfs.Delete](cvfs.At[sqlite.Tsqlite3_vfs](native).FxDelete)
 	d, name := diskOf(libc.GoString(path))
 	if d == nil {
 		return del(tls, native, path, syncDir)
@@ -204,7 +177,7 @@ func vfsDelete(tls *libc.TLS, _, path uintptr, syncDir int32) int32 {
 func fileClose(tls *libc.TLS, p uintptr) int32 {
 	handles.Delete(p)
 	q, m := below(p)
-	return function[plainFunc](m.FxClose)(tls, q)
+	return cvfs.Function[cvfs.Plain](m.FxClose)(tls, q)
 }
 
 func fileRead(tls *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
@@ -216,7 +189,7 @@ func fileRead(tls *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
 		return v.code
 	}
 	q, m := below(p)
-	return function[ioFunc](m.FxRead)(tls, q, buf, n, off)
+	return cvfs.Function[cvfs.IO](m.FxRead)(tls, q, buf, n, off)
 }
 
 func fileWrite(tls *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
@@ -235,10 +208,10 @@ func fileWrite(tls *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
 	}
 	written := n
 	if v.half {
-		written = n / 2
+		written = n / 8 * int32(1+h.disk.counted%7) // #nosec G115 -- below 8
 	}
 	q, m := below(p)
-	if rc := function[ioFunc](m.FxWrite)(tls, q, buf, written, off); rc != sqlite.SQLITE_OK {
+	if rc := cvfs.Function[cvfs.IO](m.FxWrite)(tls, q, buf, written, off); rc != sqlite.SQLITE_OK {
 		return rc
 	}
 	if f := h.file; f != nil {
@@ -248,7 +221,7 @@ func fileWrite(tls *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
 }
 
 func (f *file) wrote(buf uintptr, n int32, off int64) {
-	f.pending = append(f.pending, change{off: off, data: append([]byte{}, unsafe.Slice(at[byte](buf), n)...)}) // #nosec G103 -- C structures of SQLite
+	f.pending = append(f.pending, change{off: off, data: append([]byte{}, cvfs.Bytes(buf, n)...)})
 	f.size = max(f.size, off+int64(n))
 }
 
@@ -269,7 +242,7 @@ func fileTruncate(tls *libc.TLS, p uintptr, size int64) int32 {
 		return v.code
 	}
 	q, m := below(p)
-	rc := function[sizeFunc](m.FxTruncate)(tls, q, size)
+	rc := cvfs.Function[cvfs.Size](m.FxTruncate)(tls, q, size)
 	if f := h.file; f != nil && rc == sqlite.SQLITE_OK {
 		f.pending = append(f.pending, change{off: size})
 		f.size = size
@@ -309,57 +282,57 @@ func fileShmMap(tls *libc.TLS, p uintptr, page, size, extend int32, out uintptr)
 		return v.code
 	}
 	q, m := below(p)
-	return function[mapFunc](m.FxShmMap)(tls, q, page, size, extend, out)
+	return cvfs.Function[cvfs.Map](m.FxShmMap)(tls, q, page, size, extend, out)
 }
 
 // What follows is handed on as it is.
 
 func fileSize(tls *libc.TLS, p, out uintptr) int32 {
 	q, m := below(p)
-	return function[outFunc](m.FxFileSize)(tls, q, out)
+	return cvfs.Function[cvfs.Out](m.FxFileSize)(tls, q, out)
 }
 
 func fileLock(tls *libc.TLS, p uintptr, level int32) int32 {
 	q, m := below(p)
-	return function[intFunc](m.FxLock)(tls, q, level)
+	return cvfs.Function[cvfs.Int](m.FxLock)(tls, q, level)
 }
 
 func fileUnlock(tls *libc.TLS, p uintptr, level int32) int32 {
 	q, m := below(p)
-	return function[intFunc](m.FxUnlock)(tls, q, level)
+	return cvfs.Function[cvfs.Int](m.FxUnlock)(tls, q, level)
 }
 
 func fileCheckReservedLock(tls *libc.TLS, p, out uintptr) int32 {
 	q, m := below(p)
-	return function[outFunc](m.FxCheckReservedLock)(tls, q, out)
+	return cvfs.Function[cvfs.Out](m.FxCheckReservedLock)(tls, q, out)
 }
 
 func fileControl(tls *libc.TLS, p uintptr, op int32, arg uintptr) int32 {
 	q, m := below(p)
-	return function[opFunc](m.FxFileControl)(tls, q, op, arg)
+	return cvfs.Function[cvfs.Op](m.FxFileControl)(tls, q, op, arg)
 }
 
 func fileSectorSize(tls *libc.TLS, p uintptr) int32 {
 	q, m := below(p)
-	return function[plainFunc](m.FxSectorSize)(tls, q)
+	return cvfs.Function[cvfs.Plain](m.FxSectorSize)(tls, q)
 }
 
 func fileDeviceCharacteristics(tls *libc.TLS, p uintptr) int32 {
 	q, m := below(p)
-	return function[plainFunc](m.FxDeviceCharacteristics)(tls, q)
+	return cvfs.Function[cvfs.Plain](m.FxDeviceCharacteristics)(tls, q)
 }
 
 func fileShmLock(tls *libc.TLS, p uintptr, offset, n, flags int32) int32 {
 	q, m := below(p)
-	return function[lockFunc](m.FxShmLock)(tls, q, offset, n, flags)
+	return cvfs.Function[cvfs.Lock](m.FxShmLock)(tls, q, offset, n, flags)
 }
 
 func fileShmBarrier(tls *libc.TLS, p uintptr) {
 	q, m := below(p)
-	function[voidFunc](m.FxShmBarrier)(tls, q)
+	cvfs.Function[cvfs.Void](m.FxShmBarrier)(tls, q)
 }
 
 func fileShmUnmap(tls *libc.TLS, p uintptr, remove int32) int32 {
 	q, m := below(p)
-	return function[intFunc](m.FxShmUnmap)(tls, q, remove)
+	return cvfs.Function[cvfs.Int](m.FxShmUnmap)(tls, q, remove)
 }

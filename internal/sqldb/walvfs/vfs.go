@@ -8,20 +8,28 @@ import (
 
 	"modernc.org/libc"
 	sqlite "modernc.org/sqlite/lib"
+
+	"landline/internal/sqldb/cvfs"
 )
 
-// shims are the registered VFSs by the address of the one below.
+// shims are the registered VFSs.
 var shims = struct {
 	sync.Mutex
-	byBase map[uintptr]*shim
-}{byBase: map[uintptr]*shim{}}
+	of map[over]*shim
+}{of: map[over]*shim{}}
+
+type over struct {
+	base uintptr // the VFS below
+	join bool
+}
 
 // shim and methods are C structures with something of ours behind. SQLite keeps
-// their addresses: they stay in shims, and Go's heap does not move.
+// their addresses, so they stay in shims.
 type shim struct {
 	sqlite.Tsqlite3_vfs
-	base uintptr
-	name []byte // ends with 0
+	over
+	name []byte  // ends with 0
+	tail uintptr // where a tail is in the memory of a file
 
 	mu   sync.Mutex
 	sets map[set]*methods
@@ -30,136 +38,154 @@ type shim struct {
 // set names the methods of a kind of file above those at an address.
 type set struct {
 	base uintptr
-	kind int32 // SQLITE_OPEN_MAIN_DB or SQLITE_OPEN_WAL
+	log  bool
+	join bool
 }
 
 type methods struct {
 	sqlite.Tsqlite3_io_methods
 	base *sqlite.Tsqlite3_io_methods
-	tail uintptr // where the tail is in the memory of a file
+	tail uintptr
 }
 
 // tail is what this package keeps of an open file, behind what the VFS below keeps.
 type tail struct {
-	peer  uintptr // of a log: its database file; of a database file: its log, or 0
-	bytes uintptr // of a log: room for so many
-	n     int32   // how many are held back
-	off   int64   // where in the log they begin
+	peer uintptr // of a log: its database file; of a database file: its log, or 0
+	held uintptr // of a log whose writes are joined: room for so many bytes
+	n    int32   // how many there are
+	off  int64   // where in the log they belong
 }
 
-// Name returns the name of the VFS that stands above the process's default one,
-// and registers it the first time.
-func Name() (string, error) {
+// Name returns the name of the VFS above the process's default one, and registers
+// it the first time. With join it joins the writes of commits, for connections
+// with synchronous=FULL alone.
+func Name(join bool) (string, error) {
 	tls := libc.NewTLS()
 	defer tls.Close()
 	if rc := sqlite.Xsqlite3_initialize(tls); rc != sqlite.SQLITE_OK {
 		return "", fmt.Errorf("walvfs: SQLite does not start: %d", rc)
 	}
-	base := sqlite.Xsqlite3_vfs_find(tls, 0)
-	if base == 0 {
+	o := over{sqlite.Xsqlite3_vfs_find(tls, 0), join}
+	if o.base == 0 {
 		return "", errors.New("walvfs: SQLite has no VFS")
 	}
 	shims.Lock()
 	defer shims.Unlock()
-	if s := shims.byBase[base]; s != nil {
-		return libc.GoString(s.FzName), nil
+	s := shims.of[o]
+	if s == nil {
+		s = newShim(o)
+		if rc := sqlite.Xsqlite3_vfs_register(tls, cvfs.Address(s), 0); rc != sqlite.SQLITE_OK {
+			return "", fmt.Errorf("walvfs: the VFS is refused: %d", rc)
+		}
+		shims.of[o] = s
 	}
-	s := &shim{Tsqlite3_vfs: *at[sqlite.Tsqlite3_vfs](base), base: base, sets: map[set]*methods{}}
-	s.name = append([]byte("joined-"+libc.GoString(s.FzName)), 0)
-	s.FzName, s.FpNext, s.FxOpen = address(&s.name[0]), 0, pointer(open)
-	s.FszOsFile += tailSize
-	if rc := sqlite.Xsqlite3_vfs_register(tls, address(s), 0); rc != sqlite.SQLITE_OK {
-		return "", fmt.Errorf("walvfs: the VFS is refused: %d", rc)
-	}
-	shims.byBase[base] = s
 	return libc.GoString(s.FzName), nil
 }
 
-const (
-	align    = 8
-	tailSize = int32(unsafe.Sizeof(tail{})) + align
-)
+func newShim(o over) *shim {
+	s := &shim{Tsqlite3_vfs: *cvfs.At[sqlite.Tsqlite3_vfs](o.base), over: o, sets: map[set]*methods{}}
+	prefix := "wal-"
+	if o.join {
+		prefix = "wal-joined-"
+	}
+	const align = 8
+	s.name = append([]byte(prefix+libc.GoString(s.FzName)), 0)
+	s.tail = (uintptr(s.FszOsFile) + align - 1) / align * align // #nosec G115 -- some hundred bytes
+	s.FszOsFile = int32(s.tail) + int32(unsafe.Sizeof(tail{}))  // #nosec G115 -- some hundred bytes
+	s.FzName, s.FpNext = cvfs.Address(&s.name[0]), 0
+	s.FxOpen = cvfs.Pointer(open)
+	return s
+}
 
-// methods are those of the file below, except what a kind of file needs here.
+// methods are those of the VFS below, with some replaced.
 func (s *shim) methods(of set) *methods {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.sets[of]
-	if m == nil {
-		base := at[sqlite.Tsqlite3_io_methods](of.base)
-		m = &methods{Tsqlite3_io_methods: *base, base: base, tail: (uintptr(s.FszOsFile-tailSize) + align - 1) / align * align}
-		if of.kind == sqlite.SQLITE_OPEN_WAL {
-			m.FxClose, m.FxRead, m.FxWrite = pointer(logClose), pointer(logRead), pointer(logWrite)
-			m.FxTruncate, m.FxSync, m.FxFileSize = pointer(logTruncate), pointer(logSync), pointer(logSize)
-		} else {
-			m.FxShmLock = pointer(databaseShmLock)
-		}
-		s.sets[of] = m
+	if m != nil {
+		return m
 	}
+	base := cvfs.At[sqlite.Tsqlite3_io_methods](of.base)
+	m = &methods{Tsqlite3_io_methods: *base, base: base, tail: s.tail}
+	switch {
+	case !of.log:
+		m.FxShmLock = cvfs.Pointer(databaseShmLock)
+	case of.join:
+		m.FxRead, m.FxWrite, m.FxSync = cvfs.Pointer(logRead), cvfs.Pointer(logWrite), cvfs.Pointer(logSync)
+		m.FxTruncate, m.FxFileSize = cvfs.Pointer(logTruncate), cvfs.Pointer(logSize)
+		fallthrough
+	default:
+		m.FxClose = cvfs.Pointer(logClose)
+	}
+	s.sets[of] = m
 	return m
 }
 
-// open has the VFS below open the file, and then puts methods of this package in
-// the place of some of its methods.
+// open has the VFS below open the file, and then changes its methods if it is a
+// database or its log.
 func open(tls *libc.TLS, vfs, path, p uintptr, flags int32, outFlags uintptr) int32 {
-	s := at[shim](vfs)
-	if rc := function[openFunc](at[sqlite.Tsqlite3_vfs](s.base).FxOpen)(tls, s.base, path, p, flags, outFlags); rc != sqlite.SQLITE_OK {
+	s := cvfs.At[shim](vfs)
+	below := cvfs.At[sqlite.Tsqlite3_vfs](s.base)
+	if rc := cvfs.Function[cvfs.Open](below.FxOpen)(tls, s.base, path, p, flags, outFlags); rc != sqlite.SQLITE_OK {
 		return rc
 	}
-	kind := flags & (sqlite.SQLITE_OPEN_MAIN_DB | sqlite.SQLITE_OPEN_WAL)
-	if kind == 0 {
-		return sqlite.SQLITE_OK
-	}
-	file := at[sqlite.Tsqlite3_file](p)
-	m := s.methods(set{file.FpMethods, kind})
-	t := tail{}
-	if kind == sqlite.SQLITE_OPEN_WAL {
-		if function[plainFunc](m.FxDeviceCharacteristics)(tls, p)&sqlite.SQLITE_IOCAP_POWERSAFE_OVERWRITE == 0 {
-			return sqlite.SQLITE_OK // SQLite publishes a frame whose end it writes after the sync
+	file, t := cvfs.At[sqlite.Tsqlite3_file](p), cvfs.At[tail](p+s.tail)
+	switch {
+	case flags&sqlite.SQLITE_OPEN_MAIN_DB != 0:
+		*t = tail{}
+		file.FpMethods = cvfs.Address(s.methods(set{base: file.FpMethods}))
+	case flags&sqlite.SQLITE_OPEN_WAL != 0:
+		*t = tail{peer: sqlite.Xsqlite3_database_file_object(tls, path)}
+		m := s.methods(set{file.FpMethods, true, s.join && powersafe(tls, p, file.FpMethods)})
+		if m.FxWrite != m.base.FxWrite {
+			if t.held = libc.Xmalloc(tls, room); t.held == 0 {
+				cvfs.Function[cvfs.Plain](m.base.FxClose)(tls, p)
+				file.FpMethods = 0
+				return sqlite.SQLITE_NOMEM
+			}
 		}
-		if t.bytes = libc.Xmalloc(tls, room); t.bytes == 0 {
-			function[plainFunc](m.FxClose)(tls, p)
-			file.FpMethods = 0
-			return sqlite.SQLITE_NOMEM
-		}
-		t.peer = sqlite.Xsqlite3_database_file_object(tls, path)
-		at[tail](t.peer + m.tail).peer = p
+		cvfs.At[tail](t.peer + s.tail).peer = p
+		file.FpMethods = cvfs.Address(m)
 	}
-	*at[tail](p + m.tail) = t
-	file.FpMethods = address(m)
 	return sqlite.SQLITE_OK
 }
 
-// of returns the methods of a file that open has changed, and the tail.
+// powersafe reports whether the disk leaves sectors alone that are not written.
+func powersafe(tls *libc.TLS, p, methods uintptr) bool {
+	characteristics := cvfs.Function[cvfs.Plain](cvfs.At[sqlite.Tsqlite3_io_methods](methods).FxDeviceCharacteristics)
+	return characteristics(tls, p)&sqlite.SQLITE_IOCAP_POWERSAFE_OVERWRITE != 0
+}
+
+// of returns the methods of a file that open has changed, and its tail.
 func of(p uintptr) (*methods, *tail) {
-	m := at[methods](at[sqlite.Tsqlite3_file](p).FpMethods)
-	return m, at[tail](p + m.tail)
+	m := cvfs.At[methods](cvfs.At[sqlite.Tsqlite3_file](p).FpMethods)
+	return m, cvfs.At[tail](p + m.tail)
 }
 
-// at reads an address of SQLite's memory as a *T.
-func at[T any](address uintptr) *T {
-	return *(**T)(unsafe.Pointer(&address)) // #nosec G103 -- C structures of SQLite
-}
-
-// address is the inverse, of what stays reachable.
-func address[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) } // #nosec G103 -- C structures of SQLite
-
-// pointer is the C function pointer of a Go function of package level.
-func pointer(f any) uintptr {
-	return (*[2]uintptr)(unsafe.Pointer(&f))[1] // #nosec G103 -- C structures of SQLite
-}
-
-// function is the Go function of a C function pointer.
-func function[F any](p uintptr) F {
-	return *(*F)(unsafe.Pointer(&struct{ p uintptr }{p})) // #nosec G103 -- C structures of SQLite
-}
-
-type (
-	openFunc  = func(tls *libc.TLS, vfs, path, file uintptr, flags int32, outFlags uintptr) int32
-	ioFunc    = func(tls *libc.TLS, file, buf uintptr, n int32, off int64) int32
-	sizeFunc  = func(tls *libc.TLS, file uintptr, size int64) int32
-	outFunc   = func(tls *libc.TLS, file, out uintptr) int32
-	intFunc   = func(tls *libc.TLS, file uintptr, n int32) int32
-	plainFunc = func(tls *libc.TLS, file uintptr) int32
-	lockFunc  = func(tls *libc.TLS, file uintptr, offset, n, flags int32) int32
+// The locks of the index are numbered, https://www.sqlite.org/walformat.html#wal_locks.
+const (
+	writeLock   = 0
+	recoverLock = 2
 )
+
+// databaseShmLock drops what is held back with the write lock, and has the log
+// written again once nobody else may recover it.
+func databaseShmLock(tls *libc.TLS, p uintptr, offset, n, flags int32) int32 {
+	m, t := of(p)
+	lock := cvfs.Function[cvfs.Lock](m.base.FxShmLock)
+	if t.peer == 0 {
+		return lock(tls, p, offset, n, flags)
+	}
+	if offset == writeLock && flags&sqlite.SQLITE_SHM_UNLOCK != 0 {
+		cvfs.At[tail](t.peer + m.tail).n = 0
+	}
+	rc := lock(tls, p, offset, n, flags)
+	recovery := offset <= recoverLock && recoverLock < offset+n && flags == sqlite.SQLITE_SHM_LOCK|sqlite.SQLITE_SHM_EXCLUSIVE
+	if rc != sqlite.SQLITE_OK || !recovery {
+		return rc
+	}
+	if rc = renew(tls, t.peer); rc != sqlite.SQLITE_OK {
+		lock(tls, p, offset, n, sqlite.SQLITE_SHM_UNLOCK|sqlite.SQLITE_SHM_EXCLUSIVE)
+	}
+	return rc
+}
