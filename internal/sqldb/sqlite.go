@@ -59,13 +59,26 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 	db.reader.SetMaxOpenConns(readers)
 	db.reader.SetMaxIdleConns(readers)
 	if err := errors.Join(db.writer.PingContext(ctx), db.reader.PingContext(ctx)); err != nil {
-		return errors.Join(fmt.Errorf("open %s: %w", db.path, db.translate(err)), db.writer.Close(), db.reader.Close())
+		return errors.Join(fmt.Errorf("open %s: %w", db.path, db.explain(db.translate(err))), db.writer.Close(), db.reader.Close())
 	}
 	w := &wal{db: db}
 	g := newGroupCommit(db, o.Queue, o.WriteTimeout, w.upkeep)
 	db.writes = g
 	go g.loop()
 	return nil
+}
+
+// explain says of a start that was refused what was being written.
+func (db *DB) explain(err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) || db.walBytes() == 0 {
+		return err
+	}
+	switch e.Code() {
+	case sqlitelib.SQLITE_IOERR_WRITE, sqlitelib.SQLITE_IOERR_FSYNC, sqlitelib.SQLITE_FULL:
+		return fmt.Errorf("the disk does not take its write-ahead log %s-wal, which is written again and synced before anybody relies on it: %w", db.path, err)
+	}
+	return err
 }
 
 func fileURL(path string) string {
