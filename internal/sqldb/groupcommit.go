@@ -5,11 +5,14 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 )
 
 const (
 	maxGroup  = 64                     // most callers that share a commit
+	siblings  = 3                      // callers in a transaction from which on its commit waits for more
+	maxYields = 4                      // how often it lets others run for that
 	groupTime = 100 * time.Millisecond // a group that has run this long admits no more
 	idleCheck = time.Second            // how often the loop looks after the write-ahead log when nobody writes
 )
@@ -142,12 +145,25 @@ func (g *groupCommit) group(ready []*pending, limit int) (commits int) {
 			return g.again(append(append(done, p), ready...))
 		}
 		if len(ready) == 0 && len(done) < limit && time.Since(start) <= groupTime {
-			if p := g.line.next(); p != nil {
+			if p := g.more(len(done)); p != nil {
 				ready = append(ready, p)
 			}
 		}
 	}
 	return g.commit(t, done)
+}
+
+// more is the next in line. Where several callers are at work it first lets those
+// come who are on their way: what else can run on the processors runs before the
+// loop goes on, and the next commit is shared by more. It does not wait where
+// nothing can run, as commit_delay of PostgreSQL would.
+func (g *groupCommit) more(done int) *pending {
+	p := g.line.next()
+	for yields := 0; p == nil && done >= siblings && yields < maxYields; yields++ {
+		runtime.Gosched()
+		p = g.line.next()
+	}
+	return p
 }
 
 // apart runs again, one by one, the callers of a transaction that came to

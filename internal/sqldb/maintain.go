@@ -64,7 +64,7 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 
 func (db *DB) copyTo(ctx context.Context, part, path string) error {
 	// A connection of its own: readers may not write, not even elsewhere, and the writer has other work.
-	pool := sql.OpenDB(preparing{db.reader.Driver(), sqliteDSN(db.path, true, true)})
+	pool := sql.OpenDB(preparing{driver: db.reader.Driver(), dsn: sqliteDSN(db.path, true, true)})
 	_, err := pool.ExecContext(ctx, "VACUUM INTO $1", part)
 	if err = errors.Join(db.translate(err), pool.Close()); err != nil {
 		return fmt.Errorf("copy the database to %s: %w", part, err)

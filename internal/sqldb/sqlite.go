@@ -42,7 +42,9 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 	// Each caller of a group has a savepoint, whose pages as they were go into
 	// a temporary file unless temporary things are kept in memory.
 	write, read := sqliteDSN(db.path, o.Relaxed, true)+"&_pragma=temp_store(MEMORY)", sqliteDSN(db.path, o.Relaxed, false)
+	begin := "BEGIN IMMEDIATE"
 	if o.ReadOnly {
+		begin = ""
 		write = fileURL(db.path) + "?mode=ro&immutable=1&_pragma=query_only(ON)"
 		read = write
 	} else {
@@ -52,9 +54,9 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 		}
 		write += "&vfs=" + vfs
 	}
-	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, write})
+	db.writer = sql.OpenDB(preparing{&sqlite.Driver{}, write, begin})
 	db.writer.SetMaxOpenConns(1)
-	db.reader = sql.OpenDB(preparing{&sqlite.Driver{}, read})
+	db.reader = sql.OpenDB(preparing{driver: &sqlite.Driver{}, dsn: read})
 	readers := max(4, runtime.GOMAXPROCS(0))
 	db.reader.SetMaxOpenConns(readers)
 	db.reader.SetMaxIdleConns(readers)

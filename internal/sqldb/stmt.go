@@ -20,6 +20,7 @@ const maxPrepared = 256
 type preparing struct {
 	driver driver.Driver
 	dsn    string
+	begin  string // what begins a transaction that writes, as the DSN has it; "" = by the driver
 }
 
 func (p preparing) Connect(context.Context) (driver.Conn, error) {
@@ -31,7 +32,7 @@ func (p preparing) Connect(context.Context) (driver.Conn, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("sqldb: the SQLite driver's connection %T lacks a method", c), c.Close())
 	}
-	return &preparedConn{sqliteConn: raw, byText: map[string]*list.Element{}}, nil
+	return &preparedConn{sqliteConn: raw, begin: p.begin, byText: map[string]*list.Element{}}, nil
 }
 
 func (p preparing) Driver() driver.Driver { return p.driver }
@@ -51,6 +52,7 @@ type sqliteConn interface {
 // preparedConn is used by one goroutine at a time, as every driver.Conn.
 type preparedConn struct {
 	sqliteConn
+	begin  string
 	byText map[string]*list.Element // of *prepared
 	recent list.List                // most recently used first
 }
@@ -59,6 +61,35 @@ type prepared struct {
 	text string
 	stmt driver.Stmt
 	busy bool // its rows are being read
+}
+
+// BeginTx begins with a kept statement: the driver compiles BEGIN and COMMIT
+// anew for each transaction, which costs as much as a row.
+func (c *preparedConn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
+	if c.begin == "" || o != (driver.TxOptions{}) {
+		return c.sqliteConn.BeginTx(ctx, o)
+	}
+	if _, err := c.ExecContext(ctx, c.begin, nil); err != nil {
+		return nil, err
+	}
+	return preparedTx{c}, nil
+}
+
+type preparedTx struct{ c *preparedConn }
+
+// Commit ends the transaction in any case, as database/sql expects: one whose
+// COMMIT has failed may be open still.
+func (t preparedTx) Commit() error {
+	_, err := t.c.ExecContext(context.Background(), "COMMIT", nil)
+	if err != nil {
+		_ = t.Rollback() // fails where the transaction is over already
+	}
+	return err
+}
+
+func (t preparedTx) Rollback() error {
+	_, err := t.c.ExecContext(context.Background(), "ROLLBACK", nil)
+	return err
 }
 
 func (c *preparedConn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
@@ -146,7 +177,7 @@ func (c *preparedConn) Close() error {
 	return errors.Join(append(errs, c.sqliteConn.Close())...)
 }
 
-// worthKeeping tells statements that read and change rows, and savepoints, from
+// worthKeeping tells statements that read and change rows, and those around transactions, from
 // schema changes, pragmas and scripts.
 func worthKeeping(text string) bool {
 	text = strings.TrimSpace(text)
@@ -160,7 +191,7 @@ func worthKeeping(text string) bool {
 	verb, _, _ := strings.Cut(text, " ")
 	verb, _, _ = strings.Cut(verb, "\n")
 	switch strings.ToUpper(verb) {
-	case "SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "SAVEPOINT", "RELEASE":
+	case "SELECT", "INSERT", "UPDATE", "DELETE", "WITH", "BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE":
 		return true
 	}
 	return false

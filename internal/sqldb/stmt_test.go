@@ -12,7 +12,7 @@ import (
 func openConn(t *testing.T) *preparedConn {
 	t.Helper()
 	path := t.TempDir() + "/t.db"
-	c, err := preparing{&sqlite.Driver{}, sqliteDSN(path, false, true)}.Connect(t.Context())
+	c, err := preparing{driver: &sqlite.Driver{}, dsn: sqliteDSN(path, false, true), begin: "BEGIN IMMEDIATE"}.Connect(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

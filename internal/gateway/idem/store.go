@@ -70,19 +70,14 @@ var attempts atomic.Uint64
 // Store keeps the keys. It is safe for concurrent use.
 type Store struct {
 	db   *sqldb.DB
-	all  *combiner // SQLite; nil on PostgreSQL
-	sole bool      // no other process executes on this database
+	sole bool // no other process executes on this database
 	clk  clock.Clock
 	log  *slog.Logger
 }
 
 // New returns a Store on db, whose Migrations must have run.
 func New(db *sqldb.DB, clk clock.Clock, log *slog.Logger) *Store {
-	s := &Store{db: db, clk: clk, log: log}
-	if db.Engine() == sqldb.SQLite {
-		s.sole, s.all = true, &combiner{db: db, run: s.carryOut}
-	}
-	return s
+	return &Store{db: db, sole: db.Engine() == sqldb.SQLite, clk: clk, log: log}
 }
 
 // Request is an attempt that wants to execute.
@@ -132,20 +127,14 @@ func (s *Store) Begin(ctx context.Context, q Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if s.all != nil {
-		err = s.all.write(ctx, newOperation(a, nil))
-	} else {
-		err = s.begin(ctx, a)
-	}
-	if err != nil {
+	if err := s.begin(ctx, a); err != nil {
 		return Result{}, fmt.Errorf("begin under an idempotency key: %w", err)
 	}
 	return a.res, nil
 }
 
-// begin is Begin on PostgreSQL. Most keys are new, and a statement that shares
-// its transaction with others takes them; what became of one that is known is
-// found out apart.
+// begin takes the key. Most are new, and a statement that shares its transaction
+// with others takes them; what became of one that is known is found out apart.
 func (s *Store) begin(ctx context.Context, a *attempt) error {
 	if len(a.Former) == 0 {
 		now := s.clk.Now()
@@ -301,69 +290,33 @@ func (a *attempt) judge(r *row, now int64) Outcome {
 
 // Finish stores the answer of an execution. Retries are answered with it from now on.
 func (s *Store) Finish(ctx context.Context, l Lease, a Answer) error {
-	return s.end(ctx, "finish", &ending{text: finishSQL, args: finishing(l, a)})
+	return s.end(ctx, "finish", finishSQL, finishing(l, a))
 }
 
 // Lost records that the execution may have taken effect and that nobody knows.
 func (s *Store) Lost(ctx context.Context, l Lease) error {
-	return s.end(ctx, "mark the outcome of", &ending{text: finishSQL, args: []any{unknown, 0, false, []byte(nil), []byte(nil), l.id[:], l.holder, l.fence}})
+	return s.end(ctx, "mark the outcome of", finishSQL, []any{unknown, 0, false, []byte(nil), []byte(nil), l.id[:], l.holder, l.fence})
 }
 
 // Release frees the key: the execution did not take place, and the next attempt
 // may execute. A key that is held no more is no error.
 func (s *Store) Release(ctx context.Context, l Lease) error {
-	err := s.end(ctx, "release", &ending{text: releaseSQL, args: []any{l.id[:], l.holder, l.fence}})
+	err := s.end(ctx, "release", releaseSQL, []any{l.id[:], l.holder, l.fence})
 	if errors.Is(err, ErrLost) {
 		return nil // freed by an earlier try, or not ours any more
 	}
 	return err
 }
 
-// ending is how an attempt gives its key up: a statement that names its lease.
-type ending struct {
-	text string
-	args []any
-	held bool // whether the attempt held the key; of run
-}
-
-func (e *ending) run(ctx context.Context, tx *sqldb.Tx) (err error) {
-	e.held, err = affected(tx.ExecBrief(ctx, e.text, e.args...))
-	return err
-}
-
-func (s *Store) end(ctx context.Context, what string, e *ending) error {
-	var err error
-	if s.all != nil {
-		err = s.all.write(ctx, newOperation(nil, e))
-	} else {
-		var unmet int
-		unmet, err = s.db.WriteAll(ctx, []sqldb.Statement{{Text: e.text, Args: e.args}})
-		e.held = unmet == sqldb.Met
-	}
+// end gives a key up by a statement that names the lease.
+func (s *Store) end(ctx context.Context, what, text string, args []any) error {
+	unmet, err := s.db.WriteAll(ctx, []sqldb.Statement{{Text: text, Args: args}})
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s an idempotency key: %w", what, err)
-	case !e.held:
+	case unmet != sqldb.Met:
 		s.log.WarnContext(ctx, "an attempt under an idempotency key ended after it had lost the key", "operation", what)
 		return ErrLost
-	}
-	return nil
-}
-
-// carryOut does what ops ask for in one transaction, in their order: none of
-// their callers has heard of another's outcome.
-func (s *Store) carryOut(ctx context.Context, tx *sqldb.Tx, ops []*operation) error {
-	now := s.clk.Now() // after the wait for the transaction, so that the leases are whole
-	for _, op := range ops {
-		var err error
-		if op.begin != nil {
-			err = op.begin.decide(ctx, tx, now)
-		} else {
-			err = op.end.run(ctx, tx)
-		}
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }
