@@ -196,19 +196,17 @@ func fileWrite(tls *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
 	h := handleOf(p)
 	h.disk.mu.Lock()
 	defer h.disk.mu.Unlock()
-	v := h.disk.before(Write)
-	if v.code == sqlite.SQLITE_OK {
-		v = h.room(off + int64(n))
+	v, written := h.disk.before(Write), n
+	if v.half {
+		written = n / 8 * int32(1+h.disk.counted%7) // #nosec G115 -- below 8
+	} else if fits := h.fits(off, int64(n)); v.code == sqlite.SQLITE_OK && fits < int64(n) {
+		v, written = verdict{code: sqlite.SQLITE_FULL, half: true}, int32(fits) // #nosec G115 -- less than n
 	}
 	if v.cut && h.file != nil { // on its way when the power went
 		h.file.wrote(buf, n, off)
 	}
 	if v.code != sqlite.SQLITE_OK && !v.half {
 		return v.code
-	}
-	written := n
-	if v.half {
-		written = n / 8 * int32(1+h.disk.counted%7) // #nosec G115 -- below 8
 	}
 	q, m := below(p)
 	if rc := cvfs.Function[cvfs.IO](m.FxWrite)(tls, q, buf, written, off); rc != sqlite.SQLITE_OK {
@@ -225,13 +223,13 @@ func (f *file) wrote(buf uintptr, n int32, off int64) {
 	f.size = max(f.size, off+int64(n))
 }
 
-// room fails a write that would make the files larger than the disk.
-func (h *handle) room(end int64) verdict {
+// fits is how many of n bytes at off there is room for on the disk.
+func (h *handle) fits(off, n int64) int64 {
 	d := h.disk
-	if d.capacity == 0 || h.file == nil || end <= h.file.size || d.used()+end-h.file.size <= d.capacity {
-		return verdict{}
+	if d.capacity == 0 || h.file == nil {
+		return n
 	}
-	return verdict{code: sqlite.SQLITE_FULL, half: true}
+	return max(0, min(n, h.file.size+max(0, d.capacity-d.used())-off))
 }
 
 func fileTruncate(tls *libc.TLS, p uintptr, size int64) int32 {

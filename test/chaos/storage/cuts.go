@@ -173,7 +173,7 @@ func (r *rig) cut(ctx context.Context, m mode, seed uint64, out *outcome) error 
 	if m.lying {
 		disk.Lie()
 	}
-	disk.CutAfter(1 + rng.IntN(500))
+	disk.CutAfter(1 + rng.IntN(pick(m.relaxed, 500, 120))) // without syncs the writes of a commit are not joined
 	p := newPromises()
 	h, err := open(ctx, dir, m.relaxed, start)
 	if err == nil {

@@ -67,7 +67,7 @@ func (r *rig) cutSite(ctx context.Context, seed uint64, out *outcome) error {
 	defer disk.Unmount()
 	upstream := newTeam()
 	defer upstream.Close()
-	disk.CutAfter(1 + rng.IntN(400))
+	disk.CutAfter(1 + rng.IntN(120))
 	w := &wired{promises: newPromises()}
 	server, err := serve(dir, upstream.URL)
 	if err == nil {
