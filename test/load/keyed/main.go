@@ -1,6 +1,7 @@
 // Command keyed measures what an Idempotency-Key costs: a proxied POST whose key
 // and outcome are on the disk before the answer, against the same POST without a
-// key (= 1). Every request has a new key. The data directory is on the disk of
+// key (= 1). Every request has a new key. SQLite is measured with few connections
+// and with many: those that are there at the same time share commits. The data directory is on the disk of
 // the working directory; PostgreSQL's database is one of its own on
 // TEST_POSTGRES_URL and is dropped at the end.
 //
@@ -24,6 +25,7 @@ import (
 var (
 	options = bench.Flags()
 	engines = flag.String("engines", "sqlite,postgres", "where the keys are kept")
+	crowd   = flag.Int("crowd", 128, "connections of a second measurement on SQLite; 0 = none")
 	before  = flag.String("before", "", "another binary to be measured in the same rounds, such as one of an earlier commit")
 )
 
@@ -64,15 +66,20 @@ func measure(b *bench.Bench) error {
 		return err
 	}
 	for _, engine := range strings.Split(*engines, ",") {
-		if err := on(b, engine, upstream); err != nil {
+		if err := on(b, engine, upstream, options.Connections); err != nil {
 			return fmt.Errorf("%s: %w", engine, err)
+		}
+		if engine == "sqlite" && *crowd > 0 {
+			if err := on(b, engine, upstream, *crowd); err != nil {
+				return fmt.Errorf("%s: %w", engine, err)
+			}
 		}
 	}
 	return nil
 }
 
 // on measures on one engine.
-func on(b *bench.Bench, engine string, upstream *bench.Process) (fault error) {
+func on(b *bench.Bench, engine string, upstream *bench.Process, connections int) (fault error) {
 	binaries, rows := []string{options.Landline}, []*bench.Row{}
 	if *before != "" {
 		binaries = append(binaries, *before)
@@ -89,14 +96,14 @@ func on(b *bench.Bench, engine string, upstream *bench.Process) (fault error) {
 			if err := os.Setenv(variable, address); err != nil {
 				return err
 			}
-			database = fmt.Sprintf("database: {url: \"${%s}\", max_connections: %d}\n", variable, max(2, options.Connections))
+			database = fmt.Sprintf("database: {url: \"${%s}\", max_connections: %d}\n", variable, max(2, connections))
 		}
 		node, err := b.Landline(binary, fmt.Sprintf(config, database, "http://"+upstream.Address))
 		if err != nil {
 			return err
 		}
 		defer func() { fault = errors.Join(fault, node.Stop()) }()
-		clients, err := posting(node)
+		clients, err := posting(node, connections)
 		if err != nil {
 			return err
 		}
@@ -104,10 +111,15 @@ func on(b *bench.Bench, engine string, upstream *bench.Process) (fault error) {
 		rows = append(rows, &bench.Row{Name: "POST" + suffix, Process: node, Client: clients[0]},
 			&bench.Row{Name: "POST with a key" + suffix, Process: node, Client: clients[1]})
 	}
-	if err := options.Compare(rows); err != nil {
+	these := *options
+	these.Connections = connections
+	if err := these.Compare(rows); err != nil {
 		return err
 	}
-	options.Print("A POST whose key is durable before the answer, "+names[engine], rows, map[string]string{"POST with a key": reach[engine]})
+	these.Print("A POST whose key is durable before the answer, "+names[engine], rows, map[string]string{"POST with a key": reach[engine]})
+	if connections != options.Connections {
+		return nil
+	}
 	return options.SaveProfile(rows[1])
 }
 
@@ -117,14 +129,14 @@ var (
 )
 
 // posting are the requests without a key and those with one.
-func posting(node *bench.Process) (clients [2]bench.Client, err error) {
+func posting(node *bench.Process, connections int) (clients [2]bench.Client, err error) {
 	token, err := node.Install()
 	if err != nil {
 		return clients, err
 	}
 	caller, body := "Authorization: Bearer "+token+"\r\n", `{"from":"WAW","to":"LHR","on":"2026-05-01"}`
 	run := strconv.FormatInt(time.Now().UnixNano(), 36)
-	rounds := make([]int, options.Connections) // a connection's requests are numbered anew in each round
+	rounds := make([]int, connections) // a connection's requests are numbered anew in each round
 	keyed := func(b []byte, connection, n int) []byte {
 		if n == 0 {
 			rounds[connection]++
