@@ -24,6 +24,10 @@ func TestACommitIsOneWriteAndOneSync(t *testing.T) {
 		}
 		defer disk.Unmount()
 		db := testkit.Open(t, sqldb.Options{Dir: dir, Relaxed: relaxed}, things)
+		var synchronous int
+		if err := db.Writer().QueryRowContext(t.Context(), `PRAGMA synchronous`).Scan(&synchronous); err != nil || synchronous < 2 != relaxed {
+			t.Fatalf("relaxed %t: synchronous is %d, %v; joined writes need 2, FULL", relaxed, synchronous, err)
+		}
 		before := disk.Changes()
 		if err := db.Write(t.Context(), insertBlob("blob", 60_000)); err != nil {
 			t.Fatal(err)
@@ -96,7 +100,7 @@ func TestAFailedWriteUnderALargeTransaction(t *testing.T) {
 	for _, kind := range faultfs.Kinds {
 		struck := 0
 		for k := 1; ; k++ {
-			err, hit, db := largeTransaction(t, faultfs.Fault{Ops: faultfs.Write, At: k, Kind: kind})
+			db, hit, err := largeTransaction(t, faultfs.Fault{Ops: faultfs.Write, At: k, Kind: kind})
 			there := idsOf(t, db)
 			if !hit {
 				if err != nil {
@@ -128,7 +132,7 @@ const largeRows = 60
 
 // largeTransaction writes largeRows rows in one while f is armed, then one more row,
 // and opens what a power cut leaves.
-func largeTransaction(t *testing.T, f faultfs.Fault) (verdict error, hit bool, left *sqldb.DB) {
+func largeTransaction(t *testing.T, f faultfs.Fault) (left *sqldb.DB, hit bool, verdict error) {
 	t.Helper()
 	dir := t.TempDir()
 	disk, err := faultfs.Mount(dir)
@@ -168,5 +172,5 @@ func largeTransaction(t *testing.T, f faultfs.Fault) (verdict error, hit bool, l
 	if err := left.Check(t.Context()); err != nil {
 		t.Errorf("%v at %d: %v", f.Kind, f.At, err)
 	}
-	return verdict, hit, left
+	return left, hit, verdict
 }

@@ -14,8 +14,18 @@ func At[T any](address uintptr) *T {
 	return *(**T)(unsafe.Pointer(&address)) // #nosec G103 -- C structures of SQLite
 }
 
-// Address is the address of p, which must stay reachable for as long as SQLite
-// has it. Package variables and Go's heap do not move.
+// New is a T for SQLite to keep, zero, in C memory, which the race detector's
+// checks of pointers ask for. A T holds no Go pointers and is never freed.
+func New[T any](tls *libc.TLS) *T {
+	var t T
+	p := libc.Xcalloc(tls, 1, libc.Tsize_t(unsafe.Sizeof(t)))
+	if p == 0 {
+		panic("cvfs: no memory for a structure of SQLite's")
+	}
+	return At[T](p)
+}
+
+// Address is the address of p, a package variable or what New or At gave.
 func Address[T any](p *T) uintptr {
 	return uintptr(unsafe.Pointer(p)) // #nosec G103 -- C structures of SQLite
 }

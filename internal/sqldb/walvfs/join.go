@@ -31,7 +31,7 @@ func flush(tls *libc.TLS, p uintptr, m *methods, t *tail) int32 {
 	if t.n == 0 {
 		return sqlite.SQLITE_OK
 	}
-	rc := cvfs.Function[cvfs.IO](m.base.FxWrite)(tls, p, t.held, t.n, t.off)
+	rc := cvfs.Function[cvfs.IO](m.below().FxWrite)(tls, p, t.held, t.n, t.off)
 	if rc == sqlite.SQLITE_OK {
 		t.n = 0
 	}
@@ -43,7 +43,7 @@ func logSync(tls *libc.TLS, p uintptr, flags int32) int32 {
 	if rc := flush(tls, p, m, t); rc != sqlite.SQLITE_OK {
 		return rc
 	}
-	return cvfs.Function[cvfs.Int](m.base.FxSync)(tls, p, flags)
+	return cvfs.Function[cvfs.Int](m.below().FxSync)(tls, p, flags)
 }
 
 func logRead(tls *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
@@ -51,7 +51,7 @@ func logRead(tls *libc.TLS, p, buf uintptr, n int32, off int64) int32 {
 	if rc := flush(tls, p, m, t); rc != sqlite.SQLITE_OK {
 		return rc
 	}
-	return cvfs.Function[cvfs.IO](m.base.FxRead)(tls, p, buf, n, off)
+	return cvfs.Function[cvfs.IO](m.below().FxRead)(tls, p, buf, n, off)
 }
 
 func logTruncate(tls *libc.TLS, p uintptr, size int64) int32 {
@@ -59,7 +59,7 @@ func logTruncate(tls *libc.TLS, p uintptr, size int64) int32 {
 	if rc := flush(tls, p, m, t); rc != sqlite.SQLITE_OK {
 		return rc
 	}
-	return cvfs.Function[cvfs.Size](m.base.FxTruncate)(tls, p, size)
+	return cvfs.Function[cvfs.Size](m.below().FxTruncate)(tls, p, size)
 }
 
 func logSize(tls *libc.TLS, p, out uintptr) int32 {
@@ -67,7 +67,7 @@ func logSize(tls *libc.TLS, p, out uintptr) int32 {
 	if rc := flush(tls, p, m, t); rc != sqlite.SQLITE_OK {
 		return rc
 	}
-	return cvfs.Function[cvfs.Out](m.base.FxFileSize)(tls, p, out)
+	return cvfs.Function[cvfs.Out](m.below().FxFileSize)(tls, p, out)
 }
 
 // logClose is also of logs that are not joined. What is held back, nobody has synced.
@@ -75,5 +75,5 @@ func logClose(tls *libc.TLS, p uintptr) int32 {
 	m, t := of(p)
 	cvfs.At[tail](t.peer + m.tail).peer = 0
 	libc.Xfree(tls, t.held)
-	return cvfs.Function[cvfs.Plain](m.base.FxClose)(tls, p)
+	return cvfs.Function[cvfs.Plain](m.below().FxClose)(tls, p)
 }

@@ -92,21 +92,23 @@ type bench struct {
 	buf           uintptr
 }
 
-func newBench(t interface{ Cleanup(func()) }) *bench {
+func newBench(t interface {
+	Cleanup(func())
+	Error(...any)
+}) *bench {
 	below = &plain{}
 	b := &bench{tls: libc.NewTLS()}
-	s := &shim{tail: 64, sets: map[set]*methods{}}
-	const size = 256
+	const size, tailAt = 256, 64
 	b.log, b.database, b.buf = libc.Xcalloc(b.tls, 1, size), libc.Xcalloc(b.tls, 1, size), libc.Xmalloc(b.tls, room)
 	base := cvfs.Address(&plainMethods)
-	cvfs.At[sqlite.Tsqlite3_file](b.database).FpMethods = cvfs.Address(s.methods(set{base: base}))
-	cvfs.At[sqlite.Tsqlite3_file](b.log).FpMethods = cvfs.Address(s.methods(set{base, true, true}))
-	*cvfs.At[tail](b.log + s.tail) = tail{peer: b.database, held: libc.Xmalloc(b.tls, room)}
-	*cvfs.At[tail](b.database + s.tail) = tail{peer: b.log}
+	cvfs.At[sqlite.Tsqlite3_file](b.database).FpMethods = cvfs.Address(methodsOf(b.tls, set{base: base, tail: tailAt}))
+	cvfs.At[sqlite.Tsqlite3_file](b.log).FpMethods = cvfs.Address(methodsOf(b.tls, set{base, tailAt, true, true}))
+	*cvfs.At[tail](b.log + tailAt) = tail{peer: b.database, held: libc.Xmalloc(b.tls, room)}
+	*cvfs.At[tail](b.database + tailAt) = tail{peer: b.log}
 	t.Cleanup(func() {
 		logClose(b.tls, b.log)
-		if s.sets == nil || cvfs.At[tail](b.database+s.tail).peer != 0 {
-			panic("a closed log is still known to its database")
+		if cvfs.At[tail](b.database+tailAt).peer != 0 {
+			t.Error("a closed log is still known to its database")
 		}
 		for _, p := range []uintptr{b.log, b.database, b.buf} {
 			libc.Xfree(b.tls, p)

@@ -22,13 +22,13 @@ const (
 // salt, which are all that recovery may believe, and syncs them.
 func renew(tls *libc.TLS, p uintptr) int32 {
 	m, _ := of(p)
-	read, write := cvfs.Function[cvfs.IO](m.base.FxRead), cvfs.Function[cvfs.IO](m.base.FxWrite)
+	read, write := cvfs.Function[cvfs.IO](m.below().FxRead), cvfs.Function[cvfs.IO](m.below().FxWrite)
 	buf := libc.Xmalloc(tls, room)
 	if buf == 0 {
 		return sqlite.SQLITE_NOMEM
 	}
 	defer libc.Xfree(tls, buf)
-	if rc := cvfs.Function[cvfs.Out](m.base.FxFileSize)(tls, p, buf); rc != sqlite.SQLITE_OK {
+	if rc := cvfs.Function[cvfs.Out](m.below().FxFileSize)(tls, p, buf); rc != sqlite.SQLITE_OK {
 		return rc
 	}
 	size := *cvfs.At[int64](buf)
@@ -60,7 +60,7 @@ func renew(tls *libc.TLS, p uintptr) int32 {
 		}
 		off += int64(n)
 	}
-	return cvfs.Function[cvfs.Int](m.base.FxSync)(tls, p, sqlite.SQLITE_SYNC_NORMAL)
+	return cvfs.Function[cvfs.Int](m.below().FxSync)(tls, p, sqlite.SQLITE_SYNC_NORMAL)
 }
 
 // believable is how many bytes there are of frames with the salt before one without.

@@ -12,40 +12,42 @@ import (
 	"landline/internal/sqldb/cvfs"
 )
 
-// shims are the registered VFSs.
-var shims = struct {
-	sync.Mutex
-	of map[over]*shim
-}{of: map[over]*shim{}}
+// shim is a VFS as SQLite knows it, with something of ours behind.
+type shim struct {
+	sqlite.Tsqlite3_vfs
+	over
+	tail uintptr // where a tail is in the memory of a file
+}
 
 type over struct {
 	base uintptr // the VFS below
 	join bool
 }
 
-// shim and methods are C structures with something of ours behind. SQLite keeps
-// their addresses, so they stay in shims.
-type shim struct {
-	sqlite.Tsqlite3_vfs
-	over
-	name []byte  // ends with 0
-	tail uintptr // where a tail is in the memory of a file
-
-	mu   sync.Mutex
-	sets map[set]*methods
-}
-
-// set names the methods of a kind of file above those at an address.
-type set struct {
-	base uintptr
-	log  bool
-	join bool
-}
-
+// methods are those of a file as SQLite knows them, with something of ours behind.
 type methods struct {
 	sqlite.Tsqlite3_io_methods
-	base *sqlite.Tsqlite3_io_methods
+	base uintptr // those of the VFS below
 	tail uintptr
+}
+
+func (m *methods) below() *sqlite.Tsqlite3_io_methods {
+	return cvfs.At[sqlite.Tsqlite3_io_methods](m.base)
+}
+
+// made is what SQLite has the addresses of.
+var made = struct {
+	sync.Mutex
+	shims   map[over]*shim
+	methods map[set]*methods
+}{shims: map[over]*shim{}, methods: map[set]*methods{}}
+
+// set names the methods of a kind of file.
+type set struct {
+	base uintptr // those of the VFS below
+	tail uintptr
+	log  bool
+	join bool
 }
 
 // tail is what this package keeps of an open file, behind what the VFS below keeps.
@@ -69,55 +71,55 @@ func Name(join bool) (string, error) {
 	if o.base == 0 {
 		return "", errors.New("walvfs: SQLite has no VFS")
 	}
-	shims.Lock()
-	defer shims.Unlock()
-	s := shims.of[o]
+	made.Lock()
+	defer made.Unlock()
+	s := made.shims[o]
 	if s == nil {
-		s = newShim(o)
+		s = newShim(tls, o)
 		if rc := sqlite.Xsqlite3_vfs_register(tls, cvfs.Address(s), 0); rc != sqlite.SQLITE_OK {
 			return "", fmt.Errorf("walvfs: the VFS is refused: %d", rc)
 		}
-		shims.of[o] = s
+		made.shims[o] = s
 	}
 	return libc.GoString(s.FzName), nil
 }
 
-func newShim(o over) *shim {
-	s := &shim{Tsqlite3_vfs: *cvfs.At[sqlite.Tsqlite3_vfs](o.base), over: o, sets: map[set]*methods{}}
+func newShim(tls *libc.TLS, o over) *shim {
+	s := cvfs.New[shim](tls)
+	*s = shim{Tsqlite3_vfs: *cvfs.At[sqlite.Tsqlite3_vfs](o.base), over: o}
+	name := cvfs.New[[64]byte](tls)
 	prefix := "wal-"
 	if o.join {
 		prefix = "wal-joined-"
 	}
+	copy(name[:len(name)-1], prefix+libc.GoString(s.FzName))
 	const align = 8
-	s.name = append([]byte(prefix+libc.GoString(s.FzName)), 0)
 	s.tail = (uintptr(s.FszOsFile) + align - 1) / align * align // #nosec G115 -- some hundred bytes
 	s.FszOsFile = int32(s.tail) + int32(unsafe.Sizeof(tail{}))  // #nosec G115 -- some hundred bytes
-	s.FzName, s.FpNext = cvfs.Address(&s.name[0]), 0
-	s.FxOpen = cvfs.Pointer(open)
+	s.FzName, s.FpNext, s.FxOpen = cvfs.Address(name), 0, cvfs.Pointer(open)
 	return s
 }
 
-// methods are those of the VFS below, with some replaced.
-func (s *shim) methods(of set) *methods {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m := s.sets[of]
+// methodsOf are those of the VFS below, with some replaced.
+func methodsOf(tls *libc.TLS, of set) *methods {
+	made.Lock()
+	defer made.Unlock()
+	m := made.methods[of]
 	if m != nil {
 		return m
 	}
-	base := cvfs.At[sqlite.Tsqlite3_io_methods](of.base)
-	m = &methods{Tsqlite3_io_methods: *base, base: base, tail: s.tail}
-	switch {
-	case !of.log:
+	m = cvfs.New[methods](tls)
+	*m = methods{*cvfs.At[sqlite.Tsqlite3_io_methods](of.base), of.base, of.tail}
+	if !of.log {
 		m.FxShmLock = cvfs.Pointer(databaseShmLock)
-	case of.join:
-		m.FxRead, m.FxWrite, m.FxSync = cvfs.Pointer(logRead), cvfs.Pointer(logWrite), cvfs.Pointer(logSync)
-		m.FxTruncate, m.FxFileSize = cvfs.Pointer(logTruncate), cvfs.Pointer(logSize)
-		fallthrough
-	default:
+	} else {
 		m.FxClose = cvfs.Pointer(logClose)
 	}
-	s.sets[of] = m
+	if of.join {
+		m.FxRead, m.FxWrite, m.FxSync = cvfs.Pointer(logRead), cvfs.Pointer(logWrite), cvfs.Pointer(logSync)
+		m.FxTruncate, m.FxFileSize = cvfs.Pointer(logTruncate), cvfs.Pointer(logSize)
+	}
+	made.methods[of] = m
 	return m
 }
 
@@ -130,30 +132,32 @@ func open(tls *libc.TLS, vfs, path, p uintptr, flags int32, outFlags uintptr) in
 		return rc
 	}
 	file, t := cvfs.At[sqlite.Tsqlite3_file](p), cvfs.At[tail](p+s.tail)
+	of := set{base: file.FpMethods, tail: s.tail}
 	switch {
 	case flags&sqlite.SQLITE_OPEN_MAIN_DB != 0:
 		*t = tail{}
-		file.FpMethods = cvfs.Address(s.methods(set{base: file.FpMethods}))
 	case flags&sqlite.SQLITE_OPEN_WAL != 0:
 		*t = tail{peer: sqlite.Xsqlite3_database_file_object(tls, path)}
-		m := s.methods(set{file.FpMethods, true, s.join && powersafe(tls, p, file.FpMethods)})
-		if m.FxWrite != m.base.FxWrite {
+		of.log, of.join = true, s.join && powersafe(tls, p)
+		if of.join {
 			if t.held = libc.Xmalloc(tls, room); t.held == 0 {
-				cvfs.Function[cvfs.Plain](m.base.FxClose)(tls, p)
+				cvfs.Function[cvfs.Plain](cvfs.At[sqlite.Tsqlite3_io_methods](of.base).FxClose)(tls, p)
 				file.FpMethods = 0
 				return sqlite.SQLITE_NOMEM
 			}
 		}
 		cvfs.At[tail](t.peer + s.tail).peer = p
-		file.FpMethods = cvfs.Address(m)
+	default:
+		return sqlite.SQLITE_OK
 	}
+	file.FpMethods = cvfs.Address(methodsOf(tls, of))
 	return sqlite.SQLITE_OK
 }
 
 // powersafe reports whether the disk leaves sectors alone that are not written.
-func powersafe(tls *libc.TLS, p, methods uintptr) bool {
-	characteristics := cvfs.Function[cvfs.Plain](cvfs.At[sqlite.Tsqlite3_io_methods](methods).FxDeviceCharacteristics)
-	return characteristics(tls, p)&sqlite.SQLITE_IOCAP_POWERSAFE_OVERWRITE != 0
+func powersafe(tls *libc.TLS, p uintptr) bool {
+	m := cvfs.At[sqlite.Tsqlite3_io_methods](cvfs.At[sqlite.Tsqlite3_file](p).FpMethods)
+	return cvfs.Function[cvfs.Plain](m.FxDeviceCharacteristics)(tls, p)&sqlite.SQLITE_IOCAP_POWERSAFE_OVERWRITE != 0
 }
 
 // of returns the methods of a file that open has changed, and its tail.
@@ -172,7 +176,7 @@ const (
 // written again once nobody else may recover it.
 func databaseShmLock(tls *libc.TLS, p uintptr, offset, n, flags int32) int32 {
 	m, t := of(p)
-	lock := cvfs.Function[cvfs.Lock](m.base.FxShmLock)
+	lock := cvfs.Function[cvfs.Lock](m.below().FxShmLock)
 	if t.peer == 0 {
 		return lock(tls, p, offset, n, flags)
 	}
