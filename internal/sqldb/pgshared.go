@@ -219,7 +219,7 @@ func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending, merge b
 	}
 	err = errors.Join(err, results.Close())
 	switch {
-	case atOnce && err != nil && conn.IsClosed(): // nobody knows how far it has come
+	case atOnce && err != nil && conn.IsClosed() && !unsent(err): // nobody knows how far it has come
 		return nil, fmt.Errorf("%w: %w", ErrUncertain, err)
 	case (err != nil || len(spoilers) > 0) && !conn.IsClosed() && conn.PgConn().TxStatus() == 'I':
 		return spoilers, err // the commit was refused
@@ -238,6 +238,13 @@ func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending, merge b
 	l.own.db.committed(len(ps), time.Since(start))
 	tell(ps, nil)
 	return nil, nil
+}
+
+// unsent reports whether a batch has failed before its last statement was sent:
+// one of them could not be prepared, or the arguments of one have no place in it.
+func unsent(err error) bool {
+	var before pgx.ErrPreprocessingBatch
+	return errors.As(err, &before)
 }
 
 // commitAlone commits what the statements before have done.

@@ -57,7 +57,7 @@ func TestWhoFailsAmongRowsFailsAlone(t *testing.T) {
 				got := together(t, db, sure("before"), poison, sure("after"), append(sure("with"), surePart("its", "with")...))
 				for i, v := range got {
 					if i == 1 && v.err == nil || i != 1 && v != (verdict{sqldb.Met, nil}) {
-						t.Errorf("caller %d got %v", i, v)
+						t.Errorf("caller %d got %d, %v", i, v.unmet, v.err)
 					}
 				}
 				wantIDs(t, db, "after", "before", "first", "with")
