@@ -147,26 +147,30 @@ func (a array) IndexType() any {
 	return nil
 }
 
-// The kinds of columns: the types of the common subset, as one letter.
+// The kinds of columns, a letter each: the types of the common subset.
 const (
+	kindText    = 't'
+	kindNumber  = 'n'
+	kindBool    = 'b'
+	kindBytes   = 'y'
 	kindNull    = '0' // nothing but NULL, whose type nobody knows
 	kindUnknown = '?'
 )
 
-var arrayOf = map[byte]string{'t': "TEXT[]", 'n': "BIGINT[]", 'b': "BOOLEAN[]", 'y': "BYTEA[]"}
+var arrayOf = map[byte]string{kindText: "TEXT[]", kindNumber: "BIGINT[]", kindBool: "BOOLEAN[]", kindBytes: "BYTEA[]"}
 
 func kindOf(v any) byte {
 	switch v.(type) {
 	case nil:
 		return kindNull
 	case string, sql.NullString:
-		return 't'
+		return kindText
 	case int64, int, int32, sql.NullInt64:
-		return 'n'
+		return kindNumber
 	case bool, sql.NullBool:
-		return 'b'
+		return kindBool
 	case []byte:
-		return 'y'
+		return kindBytes
 	}
 	return kindUnknown
 }

@@ -219,10 +219,10 @@ func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending, merge b
 	}
 	err = errors.Join(err, results.Close())
 	switch {
-	case atOnce && err != nil && conn.IsClosed() && !unsent(err): // nobody knows how far it has come
-		return nil, fmt.Errorf("%w: %w", ErrUncertain, err)
+	case atOnce && conn.IsClosed() && !unsent(err): // nobody knows how far it has come
+		return nil, errors.Join(ErrUncertain, err)
 	case (err != nil || len(spoilers) > 0) && !conn.IsClosed() && conn.PgConn().TxStatus() == 'I':
-		return spoilers, err // the commit was refused
+		return spoilers, err // the commit was refused, or nothing has begun
 	case err != nil || len(spoilers) > 0:
 		_, undo := conn.PgConn().Exec(life, "ROLLBACK").ReadAll()
 		return spoilers, errors.Join(err, undo)
