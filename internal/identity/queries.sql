@@ -16,6 +16,14 @@ INSERT INTO installation (id, secret_key, public_key, bootstrap_key, app_version
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT DO NOTHING;
 
+-- On PostgreSQL the installation is inserted without asking too: a group that
+-- does nothing but this is one message, commit included, and who was second waits
+-- for the first to commit before it fails. SQLite tells it before that.
+
+-- name: InstallationFirstUnasked
+INSERT INTO installation (id, secret_key, public_key, bootstrap_key, app_version, app_build, platform, os, device, locale, created_at, seen_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+
 -- name: UserFirst
 INSERT INTO app_user (id, kind, state, installation_id, created_at) VALUES ($1, $2, $3, $4, $5);
 

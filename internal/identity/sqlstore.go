@@ -44,7 +44,10 @@ var errUnmet = errors.New("a condition of the change does not hold")
 // like everybody in the group instead of failing at once: when Apply returns
 // false, what won can be read.
 func (s *SQLStore) Apply(ctx context.Context, c Change) (bool, error) {
-	w := writer{ctx: ctx, collecting: true, proof: sqldb.Met}
+	w := writer{ctx: ctx, collecting: true, proof: sqldb.Met, installationFirst: "InstallationFirst"}
+	if s.db.Engine() == sqldb.Postgres {
+		w.installationFirst = "InstallationFirstUnasked"
+	}
 	w.change(c)
 	for _, e := range c.Audit {
 		entry, err := s.audit.Statement(ctx, e)
@@ -106,6 +109,8 @@ type writer struct {
 	all        []sqldb.Statement
 	proof      int  // index of what spends the proof; sqldb.Met = nothing does
 	unasked    bool // there are inserts that fail where others do nothing
+
+	installationFirst string // the query
 }
 
 func (w *writer) change(c Change) {
@@ -201,7 +206,7 @@ func firstLaunch(c Change) bool {
 
 func (w *writer) first(i *Installation, u *User, s *Session) {
 	w.unasked = true
-	w.one("InstallationFirst", i.ID, i.SecretVersion, i.PublicKey, orNull(i.BootstrapKey),
+	w.one(w.installationFirst, i.ID, i.SecretVersion, i.PublicKey, orNull(i.BootstrapKey),
 		i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.CreatedAt), sqldb.Millis(i.SeenAt))
 	w.one("UserFirst", u.ID, string(u.Kind), string(u.State), u.InstallationID, sqldb.Millis(u.CreatedAt))
 	w.one("SessionFirst", s.ID, s.UserID, s.InstallationID, s.ClientID, string(s.State), string(s.EndReason), s.KeyVersion,

@@ -20,7 +20,9 @@
 // WriteAll takes statements instead of a function, each of which must touch one
 // row: new rows by their keys, a compare-and-set. Its callers share transactions
 // on PostgreSQL too: one message carries the statements of all who wait, one
-// commit makes them durable. On SQLite they have no savepoint of their own. Either
+// commit makes them durable. Inserts of one row that several callers run are sent
+// as one, and where nobody's statements are anything but inserts that succeed or
+// fail, the commit goes in the same message. On SQLite they have no savepoint of their own. Either
 // way a caller that fails takes nothing from the others: what it has spoilt is
 // undone and run again, on SQLite each in a savepoint, on PostgreSQL without it.
 // A caller that waits for a lock longer than a moment (25 ms), or in whose

@@ -1,20 +1,15 @@
 package sqldb
 
 import (
+	"database/sql"
 	"errors"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-)
 
-// mostRows is how many rows one statement inserts at most. Sizes are powers of
-// two, so that there are few texts for the server to prepare. A message has at
-// most 65,535 arguments.
-const (
-	mostRows    = 64
-	mostColumns = 65535 / mostRows
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // errMerged says that of several callers' rows in one statement not all were
@@ -28,6 +23,8 @@ type call struct {
 	args  []any
 	of    []*pending
 	index int // of the statement among those of each caller
+
+	certain bool // it inserts its rows or fails: no trigger takes one back
 }
 
 // calls lists what is sent for ps. With merge, rows of callers who insert the
@@ -38,13 +35,18 @@ func calls(ps []*pending, merge bool) (all []call) {
 		var alike [][]*pending
 		if alike, ps = byForm(ps); len(alike) > 0 {
 			for _, same := range alike {
-				all = append(all, merged(same)...)
+				if one, ok := merged(same); ok {
+					all = append(all, one...)
+				} else {
+					ps = append(ps, same...)
+				}
 			}
 		}
 	}
 	for _, p := range ps {
 		for i, s := range p.all {
-			all = append(all, call{s.Text, s.Args, []*pending{p}, i})
+			r := rowOf(s.Text)
+			all = append(all, call{s.Text, s.Args, []*pending{p}, i, r != nil && r.certain() && s.Into == nil})
 		}
 	}
 	return all
@@ -88,32 +90,103 @@ func sameTexts(a, b []Statement) bool {
 
 func onlyRows(all []Statement) bool {
 	for _, s := range all {
-		if r := rowOf(s.Text); r == nil || r.columns > mostColumns || r.columns != len(s.Args) || s.Into != nil {
+		if r := rowOf(s.Text); r == nil || r.columns != len(s.Args) || s.Into != nil {
 			return false
 		}
 	}
 	return len(all) > 0
 }
 
-// merged are the calls of callers with the same texts, in pieces of a power of two.
-func merged(same []*pending) (all []call) {
-	for len(same) > 0 {
-		n := mostRows
-		for n > len(same) {
-			n /= 2
-		}
-		piece := same[:n]
-		same = same[n:]
-		for i, s := range piece[0].all {
-			r := rowOf(s.Text)
-			args := make([]any, 0, n*r.columns)
-			for _, p := range piece {
-				args = append(args, p.all[i].Args...)
+// merged are the calls of callers with the same texts: one for each statement,
+// whose arguments are the columns. It is not ok when one has a column that no
+// array can be told to be of.
+func merged(same []*pending) (all []call, ok bool) {
+	all = make([]call, 0, len(same[0].all))
+	for i, s := range same[0].all {
+		r := rowOf(s.Text)
+		kinds := make([]byte, r.columns)
+		args := make([]any, 0, r.columns)
+		for place := range kinds {
+			a := array{same, i, place}
+			if kinds[place], ok = a.kind(); !ok {
+				return nil, false
 			}
-			all = append(all, call{r.rows(n), args, piece, i})
+			if kinds[place] != kindNull {
+				args = append(args, a)
+			}
+		}
+		if len(args) == 0 {
+			return nil, false
+		}
+		all = append(all, call{r.rows(string(kinds)), args, same, i, r.certain()})
+	}
+	return all, true
+}
+
+// array is one argument of a statement of each of several callers, as pgx sends
+// it (pgtype.ArrayGetter).
+type array struct {
+	of        []*pending
+	statement int
+	place     int
+}
+
+func (a array) Dimensions() []pgtype.ArrayDimension {
+	return []pgtype.ArrayDimension{{Length: int32(len(a.of)), LowerBound: 1}} // #nosec G115 -- at most maxGroup
+}
+
+func (a array) Index(i int) any { return a.of[i].all[a.statement].Args[a.place] }
+
+// IndexType is any of the values that are there.
+func (a array) IndexType() any {
+	for i := range a.of {
+		if v := a.Index(i); kindOf(v) != kindNull {
+			return v
 		}
 	}
-	return all
+	return nil
+}
+
+// The kinds of columns, a letter each: the types of the common subset.
+const (
+	kindText    = 't'
+	kindNumber  = 'n'
+	kindBool    = 'b'
+	kindBytes   = 'y'
+	kindNull    = '0' // nothing but NULL, whose type nobody knows
+	kindUnknown = '?'
+)
+
+var arrayOf = map[byte]string{kindText: "TEXT[]", kindNumber: "BIGINT[]", kindBool: "BOOLEAN[]", kindBytes: "BYTEA[]"}
+
+func kindOf(v any) byte {
+	switch v.(type) {
+	case nil:
+		return kindNull
+	case string, sql.NullString:
+		return kindText
+	case int64, int, int32, sql.NullInt64:
+		return kindNumber
+	case bool, sql.NullBool:
+		return kindBool
+	case []byte:
+		return kindBytes
+	}
+	return kindUnknown
+}
+
+// kind is that of all the values; not ok = they have no one kind.
+func (a array) kind() (kind byte, ok bool) {
+	kind = kindNull
+	for i := range a.of {
+		switch k := kindOf(a.Index(i)); {
+		case k == kindUnknown, kind != kindNull && k != kindNull && k != kind:
+			return 0, false
+		case k != kindNull:
+			kind = k
+		}
+	}
+	return kind, true
 }
 
 // row is an INSERT of one row, each column of which is an argument.
@@ -122,11 +195,14 @@ type row struct {
 	columns    int
 
 	mu    sync.Mutex
-	texts map[int]string // by number of rows
+	texts map[string]string // by kinds of the columns
 }
 
+// certain reports whether the statement inserts its row or fails.
+func (r *row) certain() bool { return r.tail == "" }
+
 var (
-	rowForm = regexp.MustCompile(`^(INSERT INTO \w+ \([\w, ]+\)\s+VALUES )\((\$1(?:, \$\d+)*)\)(\s+ON CONFLICT DO NOTHING)?;?$`)
+	rowForm = regexp.MustCompile(`^(INSERT INTO \w+ \([\w, ]+\)\s+)VALUES \((\$1(?:, \$\d+)*)\)(\s+ON CONFLICT DO NOTHING)?;?$`)
 	rowsMu  sync.RWMutex
 	rowsOf  = map[string]*row{} // by text; nil = it is none
 )
@@ -166,30 +242,38 @@ func parseRow(text string) *row {
 			return nil
 		}
 	}
-	return &row{head: m[1], tail: m[3], columns: len(places), texts: map[int]string{}}
+	return &row{head: m[1], tail: m[3], columns: len(places), texts: map[string]string{}}
 }
 
-// rows is the text that inserts n rows.
-func (r *row) rows(n int) string {
+// rows is the text that inserts as many rows as its arrays are long. Whatever
+// that is, the text is the same, so that it is prepared once on a connection.
+// What unnest returns the planner estimates by the arguments, and makes a new plan
+// every time for that; of generate_subscripts it does not.
+func (r *row) rows(kinds string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if text, made := r.texts[n]; made {
+	if text, made := r.texts[kinds]; made {
 		return text
 	}
 	var b strings.Builder
-	b.WriteString(r.head)
-	for i := range n * r.columns {
-		switch {
-		case i == 0:
-			b.WriteString("(")
-		case i%r.columns == 0:
-			b.WriteString("), (")
-		default:
+	b.WriteString(r.head + "SELECT ")
+	first, places := "", 0
+	for i := range len(kinds) {
+		if i > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString("$" + strconv.Itoa(i+1))
+		if kinds[i] == kindNull {
+			b.WriteString("NULL")
+			continue
+		}
+		places++
+		place := "$" + strconv.Itoa(places) + "::" + arrayOf[kinds[i]]
+		if first == "" {
+			first = place
+		}
+		b.WriteString("(" + place + ")[i]")
 	}
-	b.WriteString(")" + r.tail)
-	r.texts[n] = b.String()
-	return r.texts[n]
+	b.WriteString(" FROM generate_subscripts(" + first + ", 1) i" + r.tail)
+	r.texts[kinds] = b.String()
+	return r.texts[kinds]
 }

@@ -16,14 +16,15 @@ import (
 
 const (
 	maxLanes  = 4  // transactions of WriteAll at the same time
-	crowdSize = 16 // callers in line for whom another lane begins
+	crowdSize = 24 // callers in line for whom another lane begins
 	maxShared = 3  // attempts of one group before its callers go on alone
 
 	// A caller that waits for a row which another transaction holds keeps its
 	// whole group waiting; after this time they go on alone. It is shorter than the
 	// server looks for deadlocks (deadlock_timeout, a second).
-	beginShared = "BEGIN ISOLATION LEVEL SERIALIZABLE"
-	lockShared  = "SET LOCAL lock_timeout = '25ms'"
+	beginShared  = "BEGIN ISOLATION LEVEL SERIALIZABLE"
+	lockShared   = "SET LOCAL lock_timeout = '25ms'"
+	commitShared = "commit"
 )
 
 // lanes run PostgreSQL's WriteAll: loops, whose every transaction takes up those
@@ -186,7 +187,12 @@ func (l *lanes) share(ps []*pending, merge bool) (spoilers []*pending, err error
 	return nil, err
 }
 
-// run is share on a connection.
+// run is share on a connection. Statements that need no look at what they have
+// touched are sent together with their commit; the others are committed once it
+// is known that everybody's conditions hold.
+//
+// A commit on a connection that has died unnoticed is an uncertain one, which
+// is why such a connection is looked at first.
 func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending, merge bool) (spoilers []*pending, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(beginShared)
@@ -199,27 +205,60 @@ func (l *lanes) run(life context.Context, conn *pgx.Conn, ps []*pending, merge b
 	for _, c := range all {
 		batch.Queue(c.text, c.args...)
 	}
-	results := conn.SendBatch(life, batch)
-	spoilers, err = read(results, all)
-	err = errors.Join(err, results.Close())
-	if err != nil || len(spoilers) > 0 {
-		_, undo := conn.PgConn().Exec(life, "ROLLBACK").ReadAll()
-		return spoilers, errors.Join(err, undo)
+	atOnce := !slices.ContainsFunc(all, func(c call) bool { return !c.certain }) && quiet(conn.PgConn().Conn())
+	if atOnce {
+		batch.Queue(commitShared)
 	}
 	start := time.Now()
-	tags, err := conn.PgConn().Exec(life, "commit").ReadAll()
+	results := conn.SendBatch(life, batch)
+	spoilers, err = read(results, all)
+	var tag pgconn.CommandTag
+	committing := atOnce && err == nil && len(spoilers) == 0
+	if committing {
+		tag, err = results.Exec()
+	}
+	err = errors.Join(err, results.Close())
 	switch {
-	case err == nil && (len(tags) != 1 || tags[0].CommandTag.String() != "COMMIT"):
+	case atOnce && conn.IsClosed() && !unsent(err): // nobody knows how far it has come
+		return nil, errors.Join(ErrUncertain, err)
+	case (err != nil || len(spoilers) > 0) && !conn.IsClosed() && conn.PgConn().TxStatus() == 'I':
+		return spoilers, err // the commit was refused, or nothing has begun
+	case err != nil || len(spoilers) > 0:
+		_, undo := conn.PgConn().Exec(life, "ROLLBACK").ReadAll()
+		return spoilers, errors.Join(err, undo)
+	case !committing:
+		start = time.Now()
+		if tag, err = commitAlone(life, conn.PgConn()); err != nil {
+			return nil, err
+		}
+	}
+	if tag.String() != "COMMIT" {
 		return nil, fmt.Errorf("commit: %w", pgx.ErrTxCommitRollback)
-	case err == nil:
-	case uncertainPostgres(err):
-		return nil, fmt.Errorf("%w: %w", ErrUncertain, err)
-	default:
-		return nil, fmt.Errorf("commit: %w", err)
 	}
 	l.own.db.committed(len(ps), time.Since(start))
 	tell(ps, nil)
 	return nil, nil
+}
+
+// unsent reports whether a batch has failed before its last statement was sent:
+// one of them could not be prepared, or the arguments of one have no place in it.
+func unsent(err error) bool {
+	var before pgx.ErrPreprocessingBatch
+	return errors.As(err, &before)
+}
+
+// commitAlone commits what the statements before have done.
+func commitAlone(life context.Context, conn *pgconn.PgConn) (tag pgconn.CommandTag, err error) {
+	tags, err := conn.Exec(life, commitShared).ReadAll()
+	switch {
+	case err == nil && len(tags) == 1:
+		return tags[0].CommandTag, nil
+	case err == nil:
+		return tag, fmt.Errorf("commit: %d answers", len(tags))
+	case uncertainPostgres(err):
+		return tag, fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	return tag, fmt.Errorf("commit: %w", err)
 }
 
 // read reads the results of a group's statements. Whose statement has failed, or
@@ -240,12 +279,14 @@ func read(results pgx.BatchResults, all []call) (spoilers []*pending, err error)
 		case err != nil && (lost(err) || blocked(err) || classifyPostgres(err) == ErrUnavailable || isContext(err)):
 			return nil, err
 		case len(c.of) > 1:
-			if err != nil || n != int64(len(c.of)) && !s.Any {
+			if err != nil || !c.certain && n != int64(len(c.of)) && !s.Any {
 				return nil, errMerged
 			}
 			continue
 		case err != nil:
 			return []*pending{first}, nil
+		case c.certain:
+			n = 1
 		}
 		if c.index == 0 {
 			wrote = false

@@ -22,6 +22,7 @@ type proxy struct {
 	listener net.Listener
 	server   string
 	cut      atomic.Value // "", "before commit", "after commit"
+	mark     atomic.Value // bytes of the message that is taken for the commit; "" = a message that is nothing but one
 	mu       sync.Mutex
 	conns    []net.Conn
 }
@@ -37,7 +38,7 @@ func newProxy(t *testing.T, databaseURL string) (p *proxy, proxied string) {
 		t.Fatal(err)
 	}
 	p = &proxy{listener: l, server: u.Host}
-	p.cut.Store("")
+	p.cutAt("", "")
 	var all sync.WaitGroup
 	all.Go(func() {
 		for {
@@ -63,6 +64,12 @@ func newProxy(t *testing.T, databaseURL string) (p *proxy, proxied string) {
 	})
 	u.Host = l.Addr().String()
 	return p, u.String()
+}
+
+// cutAt has the line cut before or after the message with these bytes.
+func (p *proxy) cutAt(mark, cut string) {
+	p.mark.Store(mark)
+	p.cut.Store(cut)
 }
 
 // drop cuts every connection there is.
@@ -100,7 +107,11 @@ func (p *proxy) forward(client, server net.Conn) {
 		if err != nil {
 			return
 		}
-		if bytes.Contains(buf[:n], []byte("Q\x00\x00\x00\x0bcommit\x00")) {
+		mark := p.mark.Load().(string)
+		if mark == "" {
+			mark = "Q\x00\x00\x00\x0bcommit\x00"
+		}
+		if bytes.Contains(buf[:n], []byte(mark)) {
 			switch p.cut.Load() {
 			case "before commit":
 				return

@@ -32,10 +32,10 @@ import (
 var (
 	options = bench.Flags()
 	keys    = flag.String("keys", "", "internal: the JWK Set that the role issuer publishes")
-	engines = flag.String("engines", "sqlite,postgres", "what to measure new installations on")
+	engines = flag.String("engines", "sqlite,postgres", "what to measure on; on postgres new installations alone")
 	crowd   = flag.Int("crowd", 128, "connections that make installations on SQLite at the same time")
 	before  = flag.String("before", "", "another binary to be measured in the same rounds, such as one of an earlier commit")
-	row     = flag.String("profiled", "refresh", "what -profile is of: installation, refresh or sign-in")
+	row     = flag.String("profiled", "refresh", "what -profile is of: installation, installation-postgres, refresh or sign-in")
 )
 
 func main() {
@@ -111,11 +111,11 @@ func measure(b *bench.Bench) error {
 		}
 	}
 	s.people.issuer = "http://" + s.issuer.Address
-	quiet, err := s.landline("", false)
-	if err != nil {
-		return err
-	}
+	var quiet *bench.Process
 	if onEngine("sqlite") {
+		if quiet, err = s.landline("", false); err != nil {
+			return err
+		}
 		if err := s.onSQLite(quiet); err != nil {
 			return fmt.Errorf("SQLite: %w", err)
 		}
@@ -124,6 +124,9 @@ func measure(b *bench.Bench) error {
 		if err := s.onPostgres(); err != nil {
 			return fmt.Errorf("PostgreSQL: %w", err)
 		}
+	}
+	if quiet == nil {
+		return nil
 	}
 	return errors.Join(s.refreshAndSignIn(quiet), s.verification(quiet))
 }
@@ -170,43 +173,60 @@ func (s *set) onPostgres() (fault error) {
 		return err
 	}
 	defer func() { fault = errors.Join(fault, drop()) }()
-	if err := os.Setenv("LOAD_DATABASE_URL", database); err != nil {
-		return err
-	}
-	const setting = "database: {url: \"${%s}\", max_connections: %d}\n"
-	node := fmt.Sprintf(setting, "LOAD_DATABASE_URL", max(2, options.Connections))
-	quiet, err := s.landline(node, false)
-	if err != nil {
-		return err
-	}
 	raw, err := openRawPostgres(database, options.Connections)
 	if err != nil {
-		return errors.Join(err, quiet.Stop())
+		return err
 	}
-	rows := []*bench.Row{
-		{Name: "raw inserts, a commit each", Client: bench.Client{Do: raw.insert}},
-		{Name: "new installation", Process: quiet, Client: installing(quiet)},
+	defer func() { fault = errors.Join(fault, raw.close()) }()
+	spent, end, err := bench.ServerCPU(database)
+	if err != nil {
+		return err
 	}
-	if *before != "" {
-		database, drop, err := bench.Database()
+	defer func() { fault = errors.Join(fault, end()) }()
+	rows := []*bench.Row{{Name: "raw inserts, a commit each", Client: bench.Client{Do: raw.insert}, Server: spent}}
+	for _, one := range []struct{ name, binary, variable string }{
+		{"new installation", options.Landline, "LOAD_DATABASE_URL"}, {"new installation, before", *before, "LOAD_DATABASE_URL_BEFORE"},
+	} {
+		if one.binary == "" {
+			continue
+		}
+		r, end, err := s.postgresRow(one.name, one.binary, one.variable)
 		if err != nil {
 			return err
 		}
-		defer func() { fault = errors.Join(fault, drop()) }()
-		if err := os.Setenv("LOAD_DATABASE_URL_BEFORE", database); err != nil {
-			return err
-		}
-		other, err := s.start(*before, fmt.Sprintf(setting, "LOAD_DATABASE_URL_BEFORE", max(2, options.Connections)), false)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, &bench.Row{Name: "new installation, before", Process: other, Client: installing(other)})
+		defer func() { fault = errors.Join(fault, end()) }()
+		rows = append(rows, r)
 	}
-	if err := errors.Join(options.Compare(rows), raw.close(), quiet.Stop()); err != nil {
+	if err := options.Compare(rows); err != nil {
 		return err
 	}
 	options.Print("New installations on PostgreSQL, durable before the answer", rows, map[string]string{"new installation": "≥ 0.5"})
+	if *row == "installation-postgres" {
+		return options.SaveProfile(rows[1])
+	}
 	return nil
+}
+
+// postgresRow starts a binary on a database of its own; the configuration knows
+// its URL by the environment variable.
+func (s *set) postgresRow(name, binary, variable string) (r *bench.Row, end func() error, err error) {
+	database, drop, err := bench.Database()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.Setenv(variable, database); err != nil {
+		return nil, nil, errors.Join(err, drop())
+	}
+	node, err := s.start(binary, fmt.Sprintf("database: {url: \"${%s}\", max_connections: %d}\n", variable, max(2, options.Connections)), false)
+	if err != nil {
+		return nil, nil, errors.Join(err, drop())
+	}
+	spent, leave, err := bench.ServerCPU(database)
+	if err != nil {
+		return nil, nil, errors.Join(err, node.Stop(), drop())
+	}
+	return &bench.Row{Name: name, Process: node, Client: installing(node), Server: spent},
+		func() error { return errors.Join(leave(), node.Stop(), drop()) }, nil
 }
 
 // refreshAndSignIn measures both on people who are there already.

@@ -72,11 +72,12 @@ func Main(measure func() error, roles map[string]func() error) {
 // Row is one row of a table.
 type Row struct {
 	Name    string
-	Process *Process // whose CPU time counts; nil: that of this program
-	Client           // what the generator does
+	Process *Process                      // whose CPU time counts; nil: that of this program
+	Server  func() (time.Duration, error) // CPU time so far of the database it uses; nil: it has none of its own
+	Client                                // what the generator does
 
-	rates, cpu, both []float64
-	times            []time.Duration // of every request of the measured rounds
+	rates, cpu, both, server []float64
+	times                    []time.Duration // of every request of the measured rounds
 }
 
 // Rate and CPU are the medians: requests a second, and microseconds of the
@@ -96,7 +97,7 @@ func (o *Options) Compare(rows []*Row) error {
 	}
 	for range o.Rounds {
 		for _, r := range rows {
-			began, err := (*Process)(nil).cpuTime()
+			began, err := r.around()
 			if err != nil {
 				return err
 			}
@@ -104,18 +105,28 @@ func (o *Options) Compare(rows []*Row) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", r.Name, err)
 			}
-			ended, err := (*Process)(nil).cpuTime()
+			ended, err := r.around()
 			if err != nil {
 				return err
 			}
-			own := float64((ended - began).Microseconds()) / max(1, rate*o.Duration.Seconds())
+			requests := max(1, rate*o.Duration.Seconds())
+			own := float64((ended.generator - began.generator).Microseconds()) / requests
 			if r.Process != nil {
 				own += cpu
 			}
 			r.rates, r.cpu, r.both = append(r.rates, rate), append(r.cpu, cpu), append(r.both, own)
+			r.server = append(r.server, float64((ended.server-began.server).Microseconds())/requests)
 		}
 	}
 	return nil
+}
+
+// around is the CPU time so far of what works beside the row's process.
+func (r *Row) around() (spent struct{ generator, server time.Duration }, err error) {
+	if spent.generator, err = (*Process)(nil).cpuTime(); err == nil && r.Server != nil {
+		spent.server, err = r.Server()
+	}
+	return spent, err
 }
 
 // Warm sends the first n requests of one connection.
@@ -174,6 +185,12 @@ func (o *Options) Print(title string, rows []*Row, reach map[string]string) {
 		cells[0] = append(cells[0], "µs with the generator's")
 		for i, r := range rows {
 			cells[i+1] = append(cells[i+1], fmt.Sprintf("%.1f", Median(r.both)))
+		}
+	}
+	if slices.ContainsFunc(rows, func(r *Row) bool { return r.Server != nil }) {
+		cells[0] = append(cells[0], "µs of the database server")
+		for i, r := range rows {
+			cells[i+1] = append(cells[i+1], fmt.Sprintf("%.1f", Median(r.server)))
 		}
 	}
 	cells[0] = append(cells[0], "reach")

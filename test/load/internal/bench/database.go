@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -38,4 +39,32 @@ func Database() (address string, drop func() error, err error) {
 	}
 	u.Path = "/" + name
 	return u.String(), func() error { return admin("DROP DATABASE " + name + " WITH (FORCE)") }, nil
+}
+
+// ServerCPU tells the CPU time so far of the processes that serve the
+// connections to a database, for Row.Server. It is nil where they are not on
+// this machine. Call end when nobody asks any more.
+func ServerCPU(database string) (spent func() (time.Duration, error), end func() error, err error) {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return nil, nil, err
+	}
+	end = func() error { return conn.Close(ctx) }
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", conn.PgConn().PID())); err != nil || string(name) != "postgres\n" {
+		return nil, end, nil
+	}
+	return func() (total time.Duration, err error) {
+		rows, err := conn.Query(ctx, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		if err != nil {
+			return 0, err
+		}
+		pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+		for _, pid := range pids {
+			spent, gone := cpuTimeOf(pid)
+			err = errors.Join(err, gone)
+			total += spent
+		}
+		return total, err
+	}, end, nil
 }

@@ -216,11 +216,14 @@ func (p *Process) cpuTime() (time.Duration, error) {
 	if p != nil {
 		pid = p.cmd.Process.Pid
 	}
+	return cpuTimeOf(pid)
+}
+
+func cpuTimeOf(pid int) (total time.Duration, err error) {
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
 		return 0, err
 	}
-	var total time.Duration
 	for _, file := range threads {
 		data, err := os.ReadFile(file)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) { // the thread has ended
