@@ -92,7 +92,7 @@ WHERE id = $7 AND current = $8 AND state = 'active';
 -- name: SessionRotate
 UPDATE session SET current = current + 1, previous = current, accepted_from = 0, recoveries = 0, rotated_at = $1, idle_expires_at = $2
 WHERE id = $3 AND current = $4 AND key_version = $5 AND client_id = $6 AND state = 'active' AND jkt IS NULL
-  AND expires_at >= $7 AND idle_expires_at >= $8
+  AND expires_at >= $1 AND idle_expires_at >= $1
   AND EXISTS (SELECT 1 FROM app_user u WHERE u.id = session.user_id AND u.state = 'active')
 RETURNING format('%s|%s|%s|%s|%s|%s|%s|%s|%s|%s', user_id, installation_id, auth_time, methods, scope, formerly, device_level, device_until, expires_at,
   (SELECT kind FROM app_user u WHERE u.id = session.user_id));
