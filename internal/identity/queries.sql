@@ -6,21 +6,36 @@ INSERT INTO installation (id, secret_key, public_key, thumbprint, bootstrap_key,
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 ON CONFLICT DO NOTHING;
 
--- What a first launch with a secret makes: what is the same for each is in the
--- text, since every argument costs both engines something, and the columns left
--- out have their defaults. Nothing of an installation that is made in the same
--- transaction can be there already, so that its user and its session are inserted
--- without asking: PostgreSQL looks into each unique index twice when it is asked.
+-- What a first launch with a secret makes: the columns left out have their
+-- defaults. Nothing of an installation that is made in the same transaction can
+-- be there already, so that its user and its session are inserted without asking:
+-- PostgreSQL looks into each unique index twice when it is asked.
 
 -- name: InstallationFirst
+INSERT INTO installation (id, secret_key, public_key, bootstrap_key, app_version, app_build, platform, os, device, locale, created_at, seen_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+ON CONFLICT DO NOTHING;
+
+-- name: UserFirst
+INSERT INTO app_user (id, kind, state, installation_id, created_at) VALUES ($1, $2, $3, $4, $5);
+
+-- name: SessionFirst
+INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
+
+-- The same on SQLite, where what all first launches have in common is in the text:
+-- each argument is boxed, checked, converted, bound and copied. PostgreSQL takes
+-- the rows of many callers as one statement where all columns are arguments.
+
+-- name: InstallationLaunch
 INSERT INTO installation (id, secret_key, public_key, bootstrap_key, app_version, app_build, platform, os, device, locale, created_at, seen_at)
 VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, $9, $10, $10)
 ON CONFLICT DO NOTHING;
 
--- name: UserFirst
+-- name: UserLaunch
 INSERT INTO app_user (id, kind, state, installation_id, created_at) VALUES ($1, 'anonymous', 'active', $2, $3);
 
--- name: SessionFirst
+-- name: SessionLaunch
 INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at)
 VALUES ($1, $2, $3, $4, 'active', '', $5, 1, 0, 0, $6, $6, $6, $7, $8, $9, $10);
 

@@ -45,6 +45,7 @@ var errUnmet = errors.New("a condition of the change does not hold")
 // false, what won can be read.
 func (s *SQLStore) Apply(ctx context.Context, c Change) (bool, error) {
 	w := writer{ctx: ctx, collecting: true, proof: sqldb.Met}
+	w.sqlite = s.db.Engine() == sqldb.SQLite
 	w.change(c)
 	for _, e := range c.Audit {
 		entry, err := s.audit.Statement(ctx, e)
@@ -106,12 +107,17 @@ type writer struct {
 	all        []sqldb.Statement
 	proof      int  // index of what spends the proof; sqldb.Met = nothing does
 	unasked    bool // there are inserts that fail where others do nothing
+	sqlite     bool // the engine
 }
 
 func (w *writer) change(c Change) {
 	w.all = make([]sqldb.Statement, 0, 4)
 	if firstLaunch(c) {
-		w.first(c.Installation, c.User, c.Session)
+		if w.sqlite && launchAlike(c.Installation, c.User, c.Session) {
+			w.launch(c.Installation, c.User, c.Session)
+		} else {
+			w.first(c.Installation, c.User, c.Session)
+		}
 		c.Installation, c.User, c.Session = nil, nil, nil
 	}
 	if c.Installation != nil {
@@ -191,34 +197,45 @@ func (w *writer) exec(s sqldb.Statement) {
 }
 
 // firstLaunch is true of a change whose three new rows have nothing that the
-// statements of a first launch leave out or say themselves, and nothing that
-// comes between them.
+// statements of a first launch leave out, and nothing that comes between them.
 func firstLaunch(c Change) bool {
 	i, u, s := c.Installation, c.User, c.Session
-	if i == nil || u == nil || s == nil || c.Within != nil || len(c.End) > 0 || c.Update != nil || c.Reassign != nil || c.EndAll != nil {
-		return false
-	}
-	at := i.CreatedAt
-	return i.PublicKey == "" && i.Thumbprint == "" && i.ClonedFrom == "" && i.Device == Device{} && i.SeenAt.Equal(at) &&
-		u.Kind == Anonymous && u.State == UserActive && u.InstallationID == i.ID && u.CreatedAt.Equal(at) &&
-		s.UserID == u.ID && s.InstallationID == i.ID && s.State == SessionActive && s.EndReason == "" &&
-		s.Current == 1 && s.Previous == 0 && s.AcceptedFrom == 0 && s.Recoveries == 0 &&
-		s.CreatedAt.Equal(at) && s.RotatedAt.Equal(at) && s.AuthTime.Equal(at) &&
-		s.Formerly == "" && s.Device == Device{} && s.KeyThumbprint == "" && s.Via == ""
+	return i != nil && u != nil && s != nil && c.Within == nil && len(c.End) == 0 && c.Update == nil && c.Reassign == nil && c.EndAll == nil &&
+		i.Thumbprint == "" && i.ClonedFrom == "" && i.Device == Device{} && u.InstallationID == i.ID && s.UserID == u.ID &&
+		s.InstallationID == i.ID && s.Formerly == "" && s.Device == Device{} && s.KeyThumbprint == "" && s.Via == ""
 }
 
-// first adds the statements of a first launch. What several of them take is one
-// argument: each takes a piece of memory.
 func (w *writer) first(i *Installation, u *User, s *Session) {
+	w.unasked = true
+	w.one("InstallationFirst", i.ID, i.SecretVersion, i.PublicKey, orNull(i.BootstrapKey),
+		i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.CreatedAt), sqldb.Millis(i.SeenAt))
+	w.one("UserFirst", u.ID, string(u.Kind), string(u.State), u.InstallationID, sqldb.Millis(u.CreatedAt))
+	w.one("SessionFirst", s.ID, s.UserID, s.InstallationID, s.ClientID, string(s.State), string(s.EndReason), s.KeyVersion,
+		s.Current, s.Previous, s.Recoveries, sqldb.Millis(s.RotatedAt), sqldb.Millis(s.CreatedAt), sqldb.Millis(s.AuthTime),
+		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt))
+}
+
+// launchAlike is true of a first launch whose rows have nothing that the statements
+// of launch say themselves.
+func launchAlike(i *Installation, u *User, s *Session) bool {
+	at := i.CreatedAt
+	return i.PublicKey == "" && i.SeenAt.Equal(at) && u.Kind == Anonymous && u.State == UserActive && u.CreatedAt.Equal(at) &&
+		s.State == SessionActive && s.EndReason == "" && s.Current == 1 && s.Previous == 0 && s.AcceptedFrom == 0 && s.Recoveries == 0 &&
+		s.CreatedAt.Equal(at) && s.RotatedAt.Equal(at) && s.AuthTime.Equal(at)
+}
+
+// launch is first on SQLite. What several statements take is one argument: each
+// takes a piece of memory.
+func (w *writer) launch(i *Installation, u *User, s *Session) {
 	w.unasked = true
 	var installation, user, at, bootstrap any = i.ID, u.ID, sqldb.Millis(i.CreatedAt), nil
 	if i.BootstrapKey != "" {
 		bootstrap = i.BootstrapKey
 	}
-	w.one("InstallationFirst", installation, i.SecretVersion, bootstrap,
+	w.one("InstallationLaunch", installation, i.SecretVersion, bootstrap,
 		i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, at)
-	w.one("UserFirst", user, installation, at)
-	w.one("SessionFirst", s.ID, user, installation, s.ClientID, s.KeyVersion, at, s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt))
+	w.one("UserLaunch", user, installation, at)
+	w.one("SessionLaunch", s.ID, user, installation, s.ClientID, s.KeyVersion, at, s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt))
 }
 
 func (w *writer) installation(i *Installation) {
