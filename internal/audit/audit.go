@@ -33,15 +33,31 @@ type Actor struct {
 
 type actorKey struct{}
 
+// actorContext is a context with an actor, in one piece of memory: every request
+// to a module has one.
+type actorContext struct {
+	context.Context //nolint:containedctx // it is one
+
+	actor Actor
+}
+
+// Value gives the actorContext itself for its key.
+func (c *actorContext) Value(key any) any {
+	if _, ours := key.(actorKey); ours {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
 // WithActor returns a context that carries a.
 func WithActor(ctx context.Context, a Actor) context.Context {
-	return context.WithValue(ctx, actorKey{}, a)
+	return &actorContext{ctx, a}
 }
 
 // ActorFrom returns the actor that ctx carries, or the system when it carries none.
 func ActorFrom(ctx context.Context) Actor {
-	if a, ok := ctx.Value(actorKey{}).(Actor); ok {
-		return a
+	if c, ok := ctx.Value(actorKey{}).(*actorContext); ok {
+		return c.actor
 	}
 	return Actor{Type: TypeSystem}
 }

@@ -56,8 +56,7 @@ func (e *execution) WriteHeader(status int) {
 }
 
 func isStream(h http.Header) bool {
-	ct, _, _ := strings.Cut(h.Get("Content-Type"), ";")
-	switch strings.ToLower(strings.TrimSpace(ct)) {
+	switch mediaType(h) {
 	case "text/event-stream", "application/x-ndjson", "application/jsonl", "application/json-seq", "multipart/x-mixed-replace":
 		return true
 	}

@@ -60,6 +60,9 @@ func connectionOptions(h http.Header) []string {
 // hasToken reports whether a comma-separated field has the token, in any case.
 func hasToken(values []string, token string) bool {
 	for _, v := range values {
+		if len(v) < len(token) {
+			continue
+		}
 		for t := range strings.SplitSeq(v, ",") {
 			if strings.EqualFold(strings.TrimSpace(t), token) {
 				return true

@@ -69,8 +69,10 @@ func (g *Gateway) compose(rt *Route, way destination) (Handler, error) {
 	}
 	if way.upstream != nil {
 		stages = append(stages, g.upstreamStages(rt, way, p.Timeout.D())...)
-	} else if p.Timeout > 0 {
+	} else if p.Timeout > 0 && rt.BuiltIn {
 		stages = append(stages, handlerTimeoutStage(p.Timeout.D()))
+	} else if p.Timeout > 0 {
+		stages = append(stages, callsTimeoutStage(p.Timeout.D()))
 	}
 	rt.tail = chain(stages[own:], way.handler)
 	return chain(stages[:own], rt.tail), nil

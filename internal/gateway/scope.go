@@ -15,7 +15,10 @@ import (
 // told of its end only when that takes longer (watch), or when somebody waits
 // for Done. Until then Err asks the parent.
 type scope struct {
-	parent context.Context //nolint:containedctx // it is a context
+	parent  context.Context //nolint:containedctx // it is a context
+	until   time.Time       // Deadline, where it is not the parent's
+	over    error           // what Err says when the timeout is over; nil = errTimeout
+	patient bool            // it is not yet watched when somebody waits for Done
 
 	mu      sync.Mutex
 	done    chan struct{} // made when it is asked for
@@ -26,8 +29,13 @@ type scope struct {
 	room    [2]func()
 }
 
-// Deadline is the parent's: the feature's timeout stands still at times.
-func (s *scope) Deadline() (time.Time, bool) { return s.parent.Deadline() }
+// Deadline is the parent's where the feature's timeout stands still at times.
+func (s *scope) Deadline() (time.Time, bool) {
+	if s.until.IsZero() {
+		return s.parent.Deadline()
+	}
+	return s.until, true
+}
 
 // Value is the parent's.
 func (s *scope) Value(key any) any { return s.parent.Value(key) }
@@ -42,11 +50,13 @@ func (s *scope) Done() <-chan struct{} {
 			close(s.done)
 		}
 	}
-	s.watchLocked()
+	if !s.patient || s.err == nil && s.parent.Err() != nil {
+		s.watchLocked()
+	}
 	return s.done
 }
 
-// Err is errTimeout after the feature's timeout, else what the parent says.
+// Err is over, or errTimeout, after the feature's timeout, else what the parent says.
 func (s *scope) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +106,13 @@ func (s *scope) watchLocked() {
 }
 
 // expire ends the scope because the feature's timeout is over.
-func (s *scope) expire() { s.end(errTimeout) }
+func (s *scope) expire() {
+	if s.over != nil {
+		s.end(s.over)
+		return
+	}
+	s.end(errTimeout)
+}
 
 // end ends the scope, once. What its parent has said before counts.
 func (s *scope) end(cause error) {

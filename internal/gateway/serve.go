@@ -36,8 +36,6 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.Route, x.write = rt, t.settings.Limits.WriteTimeout.D()
 	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
 		x.body = newRequestBody(w, r, t.settings.Limits.BodyTimeout.D())
-		r = r.WithContext(r.Context()) // the server looks at the body of its own request to end an Expect: 100-continue
-		r.Body = x.body
 	}
 	if rt.feature != nil {
 		rt.feature.inFlight.Add(1)

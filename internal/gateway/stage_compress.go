@@ -122,18 +122,34 @@ func quality(parameters string) int {
 	return min(q, 1000)
 }
 
-// compressible reports whether a media type is text, in the wide sense.
-func compressible(contentType string) bool {
-	media, _, _ := strings.Cut(contentType, ";")
-	media = strings.ToLower(strings.TrimSpace(media))
+// usualMedia is the media type of most answers.
+const usualMedia = "application/json"
+
+// mediaType is the media type that Content-Type names, in lower case and without parameters.
+func mediaType(h http.Header) string {
+	values := h["Content-Type"]
 	switch {
+	case len(values) == 0:
+		return ""
+	case values[0] == usualMedia:
+		return usualMedia
+	}
+	media, _, _ := strings.Cut(values[0], ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}
+
+// compressible reports whether a media type is text, in the wide sense.
+func compressible(media string) bool {
+	switch {
+	case media == usualMedia:
+		return true
 	case media == "text/event-stream":
 		return false
 	case strings.HasPrefix(media, "text/"), strings.HasSuffix(media, "+json"), strings.HasSuffix(media, "+xml"), strings.HasSuffix(media, "+yaml"):
 		return true
 	}
 	switch media {
-	case "application/json", "application/javascript", "application/xml", "application/yaml", "application/graphql", "application/wasm",
+	case "application/javascript", "application/xml", "application/yaml", "application/graphql", "application/wasm",
 		"application/x-protobuf", "application/protobuf", "application/x-www-form-urlencoded", "application/vnd.apple.mpegurl", "application/rtf":
 		return true
 	}
@@ -145,8 +161,8 @@ func compressible(contentType string) bool {
 func mayCompress(status int, h http.Header, r *http.Request) (may, vary bool) {
 	switch {
 	case status < 200 || status == http.StatusNoContent || status == http.StatusNotModified || status == http.StatusPartialContent || status == http.StatusResetContent:
-		return false, status == http.StatusNotModified && compressible(h.Get("Content-Type"))
-	case len(h["Content-Encoding"]) > 0, len(h["Content-Range"]) > 0, !compressible(h.Get("Content-Type")), isStream(h):
+		return false, status == http.StatusNotModified && compressible(mediaType(h))
+	case len(h["Content-Encoding"]) > 0, len(h["Content-Range"]) > 0, !compressible(mediaType(h)), isStream(h):
 		return false, false
 	case hasToken(h["Cache-Control"], "no-transform"), h["Content-Digest"] != nil, h["Digest"] != nil, h["Content-Md5"] != nil:
 		return false, false

@@ -126,11 +126,7 @@ func (c *countdown) stop() {
 func upstreamTimeoutStage(d time.Duration) Stage {
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
-			s := &x.scope
-			if s.parent != nil { // of an earlier way of the same request, whose fallback this is
-				s = new(scope)
-			}
-			s.parent = r.Context()
+			s := x.newScope(r)
 			x.countdown.start(d, s)
 			defer func() {
 				x.countdown.forget()
@@ -141,8 +137,31 @@ func upstreamTimeoutStage(d time.Duration) Stage {
 	}
 }
 
-// handlerTimeoutStage gives a module's handler a deadline.
+// handlerTimeoutStage gives a module's handler a deadline. Most handlers wait
+// for something, a commit above all, and for the end of their context beside it:
+// they hear of a client that leaves from watchAfter on, and who answers before
+// that costs nobody the watching.
 func handlerTimeoutStage(d time.Duration) Stage {
+	return func(next Handler) Handler {
+		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
+			s := x.newScope(r)
+			s.until, s.over, s.patient = time.Now().Add(d), context.DeadlineExceeded, true
+			if earlier, ok := s.parent.Deadline(); ok && earlier.Before(s.until) {
+				s.until = earlier // which ends the parent
+			}
+			x.countdown.start(d, s)
+			defer func() {
+				x.countdown.forget()
+				s.end(context.Canceled)
+			}()
+			return next(x, w, r.WithContext(s))
+		}
+	}
+}
+
+// callsTimeoutStage gives the calls of an aggregated answer their deadline. Each
+// learns from the context's cause that it is over.
+func callsTimeoutStage(d time.Duration) Stage {
 	return func(next Handler) Handler {
 		return func(x *Exchange, w http.ResponseWriter, r *http.Request) error {
 			ctx, cancel := context.WithTimeoutCause(r.Context(), d, errTimeout)
@@ -150,4 +169,14 @@ func handlerTimeoutStage(d time.Duration) Stage {
 			return next(x, w, r.WithContext(ctx))
 		}
 	}
+}
+
+// newScope is the scope of the rest of r's way.
+func (x *Exchange) newScope(r *http.Request) *scope {
+	s := &x.scope
+	if s.parent != nil { // of an earlier way of the same request, whose fallback this is
+		s = new(scope)
+	}
+	s.parent = r.Context()
+	return s
 }

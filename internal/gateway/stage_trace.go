@@ -45,8 +45,8 @@ func traceStage(o *Options, m *metrics, rt *Route) Stage {
 			}
 			s.ctx = ctx
 			r = r.WithContext(ctx)
-			if r.Body != nil && r.Body != http.NoBody {
-				s.body.ReadCloser = r.Body
+			if x.body != nil { // into our copy: the server looks at the body of its own request to end an Expect: 100-continue
+				s.body.ReadCloser = x.body
 				r.Body = &s.body
 			}
 			t.m.inFlight.Inc()

@@ -94,7 +94,7 @@ func (t *transaction) handle(x *Exchange, w http.ResponseWriter, r *http.Request
 		return problem.New(problem.IdempotencyInFlight, "another try with this key was quicker").After(time.Second)
 	case keyed && errors.Is(err, sqldb.ErrUncertain):
 		return unavailable(mayBeExecuted, err)
-	case r.Context().Err() != nil && context.Cause(r.Context()) != errTimeout: //nolint:errorlint // set by us alone
+	case errors.Is(r.Context().Err(), context.Canceled):
 		return errClientGone
 	}
 	return err

@@ -40,9 +40,13 @@ func signJWT(keys *secret.Ring, purpose, typ string, payload []byte) (string, er
 	if err != nil {
 		return "", err
 	}
-	head := `{"alg":"ES256","typ":"` + typ + `","kid":` + jsonString(kid) + `}`
-	out := make([]byte, 0, b64.EncodedLen(len(head))+b64.EncodedLen(len(payload))+b64.EncodedLen(64)+2)
-	out = append(b64.AppendEncode(out, []byte(head)), '.')
+	var room struct { // enough for what most tokens have; append takes care of the others
+		head [128]byte
+		out  [1024]byte
+	}
+	head := append(append(append(room.head[:0], `{"alg":"ES256","typ":"`...), typ...), `","kid":`...)
+	head = append(appendJSON(head, kid), '}')
+	out := append(b64.AppendEncode(room.out[:0], head), '.')
 	out = b64.AppendEncode(out, payload)
 	sig, err := signES256(key, out)
 	if err != nil {
@@ -168,8 +172,8 @@ func (a accessTokens) issue(s Session, u User, scope string, now time.Time, to g
 	p = appendJSON(append(p, `,"scope":`...), scope)
 	p = strconv.AppendInt(append(p, `,"auth_time":`...), s.AuthTime.Unix(), 10)
 	p = append(p, `,"amr":[`...)
-	for i, m := range strings.Fields(s.Methods) {
-		if i > 0 {
+	for m := range strings.FieldsSeq(s.Methods) {
+		if p[len(p)-1] != '[' {
 			p = append(p, ',')
 		}
 		p = appendJSON(p, m)

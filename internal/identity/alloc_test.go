@@ -13,7 +13,7 @@ import (
 // TestAllocationBudget bounds what the two calls that every phone makes may
 // allocate from the handler to the commit and back, all of SQLite's included.
 // What needs more is at fault, or has a reason to be written down here. Of a
-// refresh's 161 the signature takes 55 and its share of the commit, which is all
+// refresh's 146 the signature takes 55 and its share of the commit, which is all
 // of it here, 46.
 func TestAllocationBudget(t *testing.T) {
 	f := sqliteFixture(t)
@@ -58,8 +58,8 @@ func TestAllocationBudget(t *testing.T) {
 		budget float64
 		do     func()
 	}{
-		{"a new installation", 250, func() { install() }},
-		{"a refresh", 210, refresh},
+		{"a new installation", 225, func() { install() }},
+		{"a refresh", 180, refresh},
 	} {
 		c.do() // makes what is made once
 		n := testing.AllocsPerRun(100, c.do)

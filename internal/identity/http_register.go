@@ -57,10 +57,7 @@ func (s *Service) registerPlainly(c huma.Context, next func(huma.Context)) {
 		rest.Fail(c, err)
 		return
 	}
-	h := w.Header()
-	h.Set("Cache-Control", out.CacheControl)
-	h.Set("Data-Subject", out.DataSubject)
-	h.Set("Content-Type", "application/json")
+	setFields(w.Header(), "Cache-Control", out.CacheControl, "Data-Subject", out.DataSubject, "Content-Type", "application/json")
 	w.WriteHeader(out.Status)
 	w.Write(out.Body.append(buf[:0])) //nolint:errcheck // a caller that has gone misses nothing
 }

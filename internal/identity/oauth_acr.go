@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"slices"
 	"strings"
 
 	"landline/internal/module"
@@ -16,9 +15,11 @@ const methodFederated = "fed"
 // swk may be a question that was pushed to a phone. They never amount to more than basic.
 func acrOf(methods string) string {
 	acr := ""
-	all := strings.Fields(methods)
-	federated := slices.Contains(all, methodFederated)
-	for _, m := range all {
+	federated := false
+	for m := range strings.FieldsSeq(methods) {
+		federated = federated || m == methodFederated
+	}
+	for m := range strings.FieldsSeq(methods) {
 		switch m {
 		case "hwk", "swk", "phr", "passkey":
 			if !federated {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -143,6 +144,25 @@ func FuzzAsked(f *testing.F) {
 		same, fault := node.service.asked(again)
 		if fault != nil || same.own != req.own || same.export != req.export || same.raw != req.raw {
 			t.Fatalf("%q is read again as %+v", raw, same)
+		}
+	})
+}
+
+// FuzzPlainForm: a form that is read plainly is what net/url makes of it, each
+// parameter given once.
+func FuzzPlainForm(f *testing.F) {
+	for _, s := range []string{"", "&", "a", "=", "=x&b", "a=1&a=2", "grant_type=refresh_token&client_id=app&refresh_token=v1.ses_01.1.AA", "a=%20", "a=b+c", "a;b", "a==b&&c", "é=ü"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, plain := parsePlainForm(text)
+		want, err := url.ParseQuery(text)
+		switch {
+		case !plain:
+		case err != nil:
+			t.Errorf("%q is read, and is not: %v", text, err)
+		case len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(got, want):
+			t.Errorf("%q is %v, want %v", text, got, want)
 		}
 	})
 }

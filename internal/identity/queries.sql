@@ -31,6 +31,22 @@ INSERT INTO app_user (id, kind, state, installation_id, created_at) VALUES ($1, 
 INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17);
 
+-- The same on SQLite, where what all first launches have in common is in the text:
+-- each argument is boxed, checked, converted, bound and copied. PostgreSQL takes
+-- the rows of many callers as one statement where all columns are arguments.
+
+-- name: InstallationLaunch
+INSERT INTO installation (id, secret_key, public_key, bootstrap_key, app_version, app_build, platform, os, device, locale, created_at, seen_at)
+VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, $9, $10, $10)
+ON CONFLICT DO NOTHING;
+
+-- name: UserLaunch
+INSERT INTO app_user (id, kind, state, installation_id, created_at) VALUES ($1, 'anonymous', 'active', $2, $3);
+
+-- name: SessionLaunch
+INSERT INTO session (id, user_id, installation_id, client_id, state, end_reason, key_version, current, previous, recoveries, rotated_at, created_at, auth_time, methods, scope, idle_expires_at, expires_at)
+VALUES ($1, $2, $3, $4, 'active', '', $5, 1, 0, 0, $6, $6, $6, $7, $8, $9, $10);
+
 -- name: InstallationByID
 SELECT id, secret_key, public_key, thumbprint, cloned_from, app_version, app_build, platform, os, device, locale, created_at, seen_at, device_level, device_until
 FROM installation WHERE id = $1;
@@ -99,7 +115,7 @@ WHERE id = $7 AND current = $8 AND state = 'active';
 -- name: SessionRotate
 UPDATE session SET current = current + 1, previous = current, accepted_from = 0, recoveries = 0, rotated_at = $1, idle_expires_at = $2
 WHERE id = $3 AND current = $4 AND key_version = $5 AND client_id = $6 AND state = 'active' AND jkt IS NULL
-  AND expires_at >= $7 AND idle_expires_at >= $8
+  AND expires_at >= $1 AND idle_expires_at >= $1
   AND EXISTS (SELECT 1 FROM app_user u WHERE u.id = session.user_id AND u.state = 'active')
 RETURNING format('%s|%s|%s|%s|%s|%s|%s|%s|%s|%s', user_id, installation_id, auth_time, methods, scope, formerly, device_level, device_until, expires_at,
   (SELECT kind FROM app_user u WHERE u.id = session.user_id));

@@ -32,10 +32,9 @@ func (s *Service) rotate(ctx context.Context, t refreshToken, by caller, scope s
 // Rotate is Store.Rotate.
 func (s *SQLStore) Rotate(ctx context.Context, r Rotation) (g Grant, done bool, err error) {
 	var row string
-	at := sqldb.Millis(r.At)
 	unmet, err := s.db.WriteAll(ctx, []sqldb.Statement{{
 		Text: Queries.Get("SessionRotate"),
-		Args: []any{at, sqldb.Millis(r.IdleExpiresAt), r.SessionID, r.Counter, r.KeyVersion, r.ClientID, at, at},
+		Args: []any{sqldb.Millis(r.At), sqldb.Millis(r.IdleExpiresAt), r.SessionID, r.Counter, r.KeyVersion, r.ClientID},
 		Into: []any{&row},
 	}})
 	if err != nil || unmet != sqldb.Met {

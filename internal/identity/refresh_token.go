@@ -67,10 +67,13 @@ func parseRefreshToken(s string) (t refreshToken, ok bool) {
 }
 
 func formatRefreshToken(t refreshToken) string {
-	raw := make([]byte, 4, 4+refreshMAC)
-	binary.BigEndian.PutUint32(raw, uint32(t.version)) // #nosec G115 -- key versions are small and positive
-	raw = append(raw, t.mac[:]...)
-	return refreshPrefix + t.session + "." + strconv.FormatInt(t.counter, 10) + "." + base64.RawURLEncoding.EncodeToString(raw)
+	var raw [4 + refreshMAC]byte
+	binary.BigEndian.PutUint32(raw[:], uint32(t.version)) // #nosec G115 -- key versions are small and positive
+	copy(raw[4:], t.mac[:])
+	var room [maxRefresh]byte
+	out := append(append(append(room[:0], refreshPrefix...), t.session...), '.')
+	out = append(strconv.AppendInt(out, t.counter, 10), '.')
+	return string(base64.RawURLEncoding.AppendEncode(out, raw[:]))
 }
 
 func refreshMessage(session string, counter int64) []byte {

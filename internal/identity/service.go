@@ -191,11 +191,11 @@ func (s *Service) bootstrapKey(r Registration) (LineKey, error) {
 	if r.Proof != nil {
 		return LineKey{Thumbprint: r.Proof.Key.Thumbprint}, nil
 	}
-	message := "first launch\x00" + r.IdempotencyKey
+	message := append([]byte("first launch\x00"), r.IdempotencyKey...)
 	if r.InstallationID != "" {
-		message = "wrong secret\x00" + r.InstallationID + "\x00" + r.Secret
+		message = []byte("wrong secret\x00" + r.InstallationID + "\x00" + r.Secret)
 	}
-	sum, err := s.keys.BlindIndex(purposeBootstrap, []byte(message))
+	sum, err := s.keys.BlindIndex(purposeBootstrap, message)
 	if err != nil {
 		return LineKey{}, err
 	}

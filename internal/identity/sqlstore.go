@@ -44,10 +44,7 @@ var errUnmet = errors.New("a condition of the change does not hold")
 // like everybody in the group instead of failing at once: when Apply returns
 // false, what won can be read.
 func (s *SQLStore) Apply(ctx context.Context, c Change) (bool, error) {
-	w := writer{ctx: ctx, collecting: true, proof: sqldb.Met, installationFirst: "InstallationFirst"}
-	if s.db.Engine() == sqldb.Postgres {
-		w.installationFirst = "InstallationFirstUnasked"
-	}
+	w := writer{ctx: ctx, collecting: true, proof: sqldb.Met, sqlite: s.db.Engine() == sqldb.SQLite}
 	w.change(c)
 	for _, e := range c.Audit {
 		entry, err := s.audit.Statement(ctx, e)
@@ -109,14 +106,17 @@ type writer struct {
 	all        []sqldb.Statement
 	proof      int  // index of what spends the proof; sqldb.Met = nothing does
 	unasked    bool // there are inserts that fail where others do nothing
-
-	installationFirst string // the query
+	sqlite     bool // the engine
 }
 
 func (w *writer) change(c Change) {
 	w.all = make([]sqldb.Statement, 0, 4)
 	if firstLaunch(c) {
-		w.first(c.Installation, c.User, c.Session)
+		if w.sqlite && launchAlike(c.Installation, c.User, c.Session) {
+			w.launch(c.Installation, c.User, c.Session)
+		} else {
+			w.first(c.Installation, c.User, c.Session)
+		}
 		c.Installation, c.User, c.Session = nil, nil, nil
 	}
 	if c.Installation != nil {
@@ -206,12 +206,39 @@ func firstLaunch(c Change) bool {
 
 func (w *writer) first(i *Installation, u *User, s *Session) {
 	w.unasked = true
-	w.one(w.installationFirst, i.ID, i.SecretVersion, i.PublicKey, orNull(i.BootstrapKey),
+	query := "InstallationFirstUnasked"
+	if w.sqlite {
+		query = "InstallationFirst"
+	}
+	w.one(query, i.ID, i.SecretVersion, i.PublicKey, orNull(i.BootstrapKey),
 		i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, sqldb.Millis(i.CreatedAt), sqldb.Millis(i.SeenAt))
 	w.one("UserFirst", u.ID, string(u.Kind), string(u.State), u.InstallationID, sqldb.Millis(u.CreatedAt))
 	w.one("SessionFirst", s.ID, s.UserID, s.InstallationID, s.ClientID, string(s.State), string(s.EndReason), s.KeyVersion,
 		s.Current, s.Previous, s.Recoveries, sqldb.Millis(s.RotatedAt), sqldb.Millis(s.CreatedAt), sqldb.Millis(s.AuthTime),
 		s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt))
+}
+
+// launchAlike is true of a first launch whose rows have nothing that the statements
+// of launch say themselves.
+func launchAlike(i *Installation, u *User, s *Session) bool {
+	at := i.CreatedAt
+	return i.PublicKey == "" && i.SeenAt.Equal(at) && u.Kind == Anonymous && u.State == UserActive && u.CreatedAt.Equal(at) &&
+		s.State == SessionActive && s.EndReason == "" && s.Current == 1 && s.Previous == 0 && s.AcceptedFrom == 0 && s.Recoveries == 0 &&
+		s.CreatedAt.Equal(at) && s.RotatedAt.Equal(at) && s.AuthTime.Equal(at)
+}
+
+// launch is first on SQLite. What several statements take is one argument: each
+// takes a piece of memory.
+func (w *writer) launch(i *Installation, u *User, s *Session) {
+	w.unasked = true
+	var installation, user, at, bootstrap any = i.ID, u.ID, sqldb.Millis(i.CreatedAt), nil
+	if i.BootstrapKey != "" {
+		bootstrap = i.BootstrapKey
+	}
+	w.one("InstallationLaunch", installation, i.SecretVersion, bootstrap,
+		i.App.Version, i.App.Build, i.App.Platform, i.App.OS, i.App.Device, i.App.Locale, at)
+	w.one("UserLaunch", user, installation, at)
+	w.one("SessionLaunch", s.ID, user, installation, s.ClientID, s.KeyVersion, at, s.Methods, s.Scope, sqldb.Millis(s.IdleExpiresAt), sqldb.Millis(s.ExpiresAt))
 }
 
 func (w *writer) installation(i *Installation) {

@@ -68,7 +68,7 @@ func (f *failure) Schema(r huma.Registry) *huma.Schema {
 
 // send puts the problem's headers on the answer and renders its body for this request.
 func (f *failure) send(c huma.Context) {
-	req, _ := c.Context().Value(requestKey{}).(Request)
+	req := requestOf(c.Context())
 	if req.TraceID == "" {
 		req.TraceID = observe.TraceID(c.Context())
 	}

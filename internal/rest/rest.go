@@ -63,9 +63,33 @@ type Request struct {
 
 type requestKey struct{}
 
+// requestContext is a context with a Request, in one piece of memory: every
+// request has one.
+type requestContext struct {
+	context.Context //nolint:containedctx // it is one
+
+	request Request
+}
+
+// Value gives the requestContext itself for its key.
+func (c *requestContext) Value(key any) any {
+	if _, ours := key.(requestKey); ours {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
+// requestOf is what With has put on ctx; zero without.
+func requestOf(ctx context.Context) Request {
+	if c, ok := ctx.Value(requestKey{}).(*requestContext); ok {
+		return c.request
+	}
+	return Request{}
+}
+
 // With returns a context that carries r; the edge calls it once for each request.
 func With(ctx context.Context, r Request) context.Context {
-	return context.WithValue(ctx, requestKey{}, r)
+	return &requestContext{ctx, r}
 }
 
 // PageInput are the parameters of every list; embed it in the input.
