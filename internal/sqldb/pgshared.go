@@ -16,7 +16,7 @@ import (
 
 const (
 	maxLanes  = 4  // transactions of WriteAll at the same time
-	crowdSize = 24 // callers in line for whom another lane begins
+	crowdSize = 20 // callers in line for whom another lane begins
 	maxShared = 3  // attempts of one group before its callers go on alone
 
 	// A caller that waits for a row which another transaction holds keeps its
