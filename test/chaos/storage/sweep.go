@@ -21,7 +21,7 @@ type target struct {
 var targets = []target{
 	{name: "write", op: faultfs.Write, kinds: []faultfs.Kind{faultfs.EIO, faultfs.Torn, faultfs.Space}},
 	{name: "sync", op: faultfs.Sync, kinds: []faultfs.Kind{faultfs.EIO, faultfs.Space}},
-	{name: "sync and every later one, then the process dies,", op: faultfs.Sync, kinds: []faultfs.Kind{faultfs.EIO}, dies: true},
+	{name: "sync, with all later ones until the process dies,", op: faultfs.Sync, kinds: []faultfs.Kind{faultfs.EIO}, dies: true},
 	{name: "truncate", op: faultfs.Truncate, kinds: []faultfs.Kind{faultfs.EIO}},
 	{name: "create", op: faultfs.Create, kinds: []faultfs.Kind{faultfs.EIO, faultfs.Space}},
 	{name: "open", op: faultfs.Open, kinds: []faultfs.Kind{faultfs.EIO}},
