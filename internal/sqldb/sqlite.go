@@ -48,7 +48,7 @@ func (db *DB) openSQLite(ctx context.Context, o Options) error {
 		write = fileURL(db.path) + "?mode=ro&immutable=1&_pragma=query_only(ON)"
 		read = write
 	} else {
-		vfs, err := walvfs.Name(!o.Relaxed)
+		vfs, err := walvfs.Name(!o.Relaxed) // writes may be joined where every commit is synced
 		if err != nil {
 			return err
 		}

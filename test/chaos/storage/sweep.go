@@ -15,17 +15,19 @@ type target struct {
 	name  string
 	op    faultfs.Op
 	kinds []faultfs.Kind
+	dies  bool // all that follow fail too, then the process dies, and the next one goes on until the power goes
 }
 
 var targets = []target{
-	{"write", faultfs.Write, []faultfs.Kind{faultfs.EIO, faultfs.Torn, faultfs.Space}},
-	{"sync", faultfs.Sync, []faultfs.Kind{faultfs.EIO, faultfs.Space}},
-	{"truncate", faultfs.Truncate, []faultfs.Kind{faultfs.EIO}},
-	{"create", faultfs.Create, []faultfs.Kind{faultfs.EIO, faultfs.Space}},
-	{"open", faultfs.Open, []faultfs.Kind{faultfs.EIO}},
-	{"delete", faultfs.Delete, []faultfs.Kind{faultfs.EIO}},
-	{"map", faultfs.Map, []faultfs.Kind{faultfs.EIO}},
-	{"read", faultfs.Read, []faultfs.Kind{faultfs.EIO}},
+	{name: "write", op: faultfs.Write, kinds: []faultfs.Kind{faultfs.EIO, faultfs.Torn, faultfs.Space}},
+	{name: "sync", op: faultfs.Sync, kinds: []faultfs.Kind{faultfs.EIO, faultfs.Space}},
+	{name: "sync, with all later ones until the process dies,", op: faultfs.Sync, kinds: []faultfs.Kind{faultfs.EIO}, dies: true},
+	{name: "truncate", op: faultfs.Truncate, kinds: []faultfs.Kind{faultfs.EIO}},
+	{name: "create", op: faultfs.Create, kinds: []faultfs.Kind{faultfs.EIO, faultfs.Space}},
+	{name: "open", op: faultfs.Open, kinds: []faultfs.Kind{faultfs.EIO}},
+	{name: "delete", op: faultfs.Delete, kinds: []faultfs.Kind{faultfs.EIO}},
+	{name: "map", op: faultfs.Map, kinds: []faultfs.Kind{faultfs.EIO}},
+	{name: "read", op: faultfs.Read, kinds: []faultfs.Kind{faultfs.EIO}},
 }
 
 // swept is what a sweep over one kind of fault found.
@@ -56,7 +58,7 @@ func (r *rig) sweep(ctx context.Context, t target, kind faultfs.Kind, empty bool
 				if stop {
 					return
 				}
-				p, err := r.point(ctx, faultfs.Fault{Ops: t.op, At: k, Kind: kind}, empty)
+				p, err := r.point(ctx, faultfs.Fault{Ops: t.op, At: k, Times: pick(t.dies, -1, 1), Kind: kind}, empty, t.dies)
 				mu.Lock()
 				all = errors.Join(all, err)
 				end = end || err != nil || !p.hit
@@ -87,9 +89,10 @@ type point struct {
 	unusable error
 }
 
-// point runs the script with one fault, then again without, cuts the power so
-// that only what was synced remains, and checks every promise.
-func (r *rig) point(ctx context.Context, f faultfs.Fault, empty bool) (pt point, err error) {
+// point runs the script with one fault, then again without, in the same process
+// or the next one, cuts the power so that only what was synced remains, and checks
+// every promise.
+func (r *rig) point(ctx context.Context, f faultfs.Fault, empty, dies bool) (pt point, err error) {
 	dir, err := r.directory(pick(empty, "", r.template))
 	if err != nil {
 		return pt, err
@@ -109,10 +112,24 @@ func (r *rig) point(ctx context.Context, f faultfs.Fault, empty bool) (pt point,
 	}
 	pt.hit = disk.Hit() > 0
 	disk.Fail(faultfs.Fault{})
-	if err != nil {
+	if dies {
+		disk.Cut()
+		if h != nil {
+			quiet.Debug("closed on a dead disk", "error", h.db.Close())
+		}
+		if disk, err = disk.Remount(); err != nil {
+			return pt, err
+		}
+	}
+	if err != nil || dies {
 		h, err = open(ctx, dir, false, start)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case dies: // a checkpoint later would put everything right
+		disk.CutAfter(1 + f.At%19)
+		script(ctx, h, p, "again", nil)
+	default:
 		script(ctx, h, p, "again", &err)
 	}
 	if err != nil {
