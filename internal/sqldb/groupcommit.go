@@ -119,7 +119,7 @@ func (g *groupCommit) group(ready []*pending, limit int) (commits int) {
 		return 0
 	}
 	start := time.Now()
-	var done []*pending // their work is in the transaction
+	var done []*pending // they hear when it has been committed
 	for len(ready) > 0 {
 		p := ready[0]
 		ready = ready[1:]
@@ -187,7 +187,7 @@ func (g *groupCommit) again(ps []*pending) (commits int) {
 type turn int
 
 const (
-	kept     turn = iota // its work is in the transaction
+	kept     turn = iota // its work is in the transaction, or undone as one of several
 	undone               // its work is undone, and it knows
 	dead                 // the transaction is lost, and it knows its own part
 	deadWith             // the transaction is lost; it must run again
@@ -196,6 +196,7 @@ const (
 
 // turn lets p run its function in t. With neighbours there, it runs in a savepoint.
 func (g *groupCommit) turn(t *shared, p *pending, neighbours bool) turn {
+	p.refusal = nil
 	if err := p.ctx.Err(); err != nil { // left in the moment its turn came
 		p.verdict <- leftLine(err)
 		if neighbours {
@@ -233,8 +234,19 @@ func (g *groupCommit) turn(t *shared, p *pending, neighbours bool) turn {
 		}
 		return kept
 	}
+	return g.refuse(t, p, err, neighbours)
+}
+
+// refuse undoes p's part, or leaves that to the end of the transaction where it
+// has no savepoint. What refused it may be a neighbour's work: p hears of it when
+// that can be read, and does not come again before.
+func (g *groupCommit) refuse(t *shared, p *pending, err error, savepoint bool) turn {
+	if savepoint && t.exec("ROLLBACK TO caller; RELEASE caller") == nil {
+		p.refusal = err
+		return kept
+	}
 	p.verdict <- err
-	if neighbours && t.exec("ROLLBACK TO caller; RELEASE caller") != nil {
+	if savepoint {
 		return dead
 	}
 	return undone
@@ -256,7 +268,11 @@ func (g *groupCommit) commit(t *shared, done []*pending) (commits int) {
 		err = fmt.Errorf("%w: %w", ErrUncertain, err)
 	}
 	for _, p := range done {
-		p.verdict <- err
+		if err == nil {
+			p.verdict <- p.refusal
+		} else {
+			p.verdict <- err
+		}
 	}
 	if err != nil {
 		return 0

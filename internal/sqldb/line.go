@@ -26,6 +26,8 @@ type pending struct {
 	careful bool    // has to run in a savepoint; see groupCommit.statements
 	unmet   int     // the condition that did not hold, or Met; valid after the verdict
 
+	refusal error // SQLite: why its part of a transaction that others share was undone
+
 	place *list.Element // in the line; nil when it is not there
 }
 

@@ -220,11 +220,7 @@ func (g *groupCommit) statements(t *shared, p *pending, neighbours bool) turn {
 	case neighbours && !savepoint:
 		return spoilt
 	}
-	p.verdict <- err
-	if savepoint && t.exec("ROLLBACK TO caller; RELEASE caller") != nil {
-		return dead
-	}
-	return undone
+	return g.refuse(t, p, err, savepoint)
 }
 
 // runAll runs p's statements up to the first whose condition does not hold.

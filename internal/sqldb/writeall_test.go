@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -178,6 +179,59 @@ func TestOneOfManyInATransactionWins(t *testing.T) {
 		}
 		if got := ids(t, db); len(got) != 4 { // first, wanted, and one of each winner's own
 			t.Errorf("things %q", got)
+		}
+	})
+}
+
+// Who has lost to a neighbour hears of it when the neighbour's work can be read,
+// so that who then looks again does not find what it found before, again and again
+// within the transaction that decides.
+func TestWhoHasLostCanReadWhoWon(t *testing.T) {
+	sharing(t, func(t *testing.T, db *sqldb.DB) {
+		release := held(t, db)
+		defer release()
+		ctx := context.WithoutCancel(t.Context())
+		lost := errors.New("lost")
+		var wins atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				var err error
+				if own := fmt.Sprint("own-", i); i%2 == 0 { // writes before it loses
+					var unmet int
+					if unmet, err = db.WriteAll(ctx, []sqldb.Statement{adding(own), adding("wanted")}); err == nil && unmet != sqldb.Met {
+						err = lost
+					}
+				} else {
+					err = db.Write(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+						if err := insert(own)(ctx, tx); err != nil {
+							return err
+						}
+						n, err := tx.ExecContext(ctx, `INSERT INTO thing (id, n) VALUES ('wanted', 1) ON CONFLICT DO NOTHING`)
+						if err != nil {
+							return err
+						}
+						if k, err := n.RowsAffected(); err != nil || k == 0 {
+							return errors.Join(lost, err)
+						}
+						return nil
+					})
+				}
+				switch {
+				case err == nil:
+					wins.Add(1)
+				case !errors.Is(err, lost):
+					t.Error(err)
+				case !slices.Contains(ids(t, db), "wanted"):
+					t.Errorf("caller %d has lost to something that it cannot read", i)
+				}
+			})
+			waitFor(t, "the caller to be in line", func() bool { return db.Stats().Waiting == i+1 })
+		}
+		release()
+		wg.Wait()
+		if wins.Load() != 1 {
+			t.Errorf("%d winners", wins.Load())
 		}
 	})
 }
