@@ -81,6 +81,9 @@ func probe(worked chan<- string) landline.Feature {
 				case "slow":
 					<-ctx.Done()
 					return nil, context.Cause(ctx)
+				case "late":
+					<-ctx.Done()
+					return nil, fmt.Errorf("look it up: %w", ctx.Err())
 				case "error":
 					return nil, errors.New("hidden cause")
 				case "principal":
@@ -137,6 +140,7 @@ func TestHandlers(t *testing.T) {
 		{"GET", "/v1/probe/known", "", "", 409, []string{`"code":"conflict"`, `"detail":"changed"`, `"title":"The change conflicts`}},
 		{"GET", "/v1/probe/odd", "", "", 500, []string{`"code":"odd"`}},
 		{"GET", "/v1/probe/slow", "", "", 504, []string{`"code":"upstream_timeout"`}},
+		{"GET", "/v1/probe/late", "", "", 504, []string{`"code":"upstream_timeout"`}},
 		{"GET", "/v1/probe/error", "", "", 500, []string{`"code":"internal"`}},
 		{"GET", "/v1/probe/panic", "", "", 500, []string{`"code":"internal"`}},
 		{"GET", "/v1/probe/principal", "", "", 200, []string{"null"}},

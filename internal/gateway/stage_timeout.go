@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -154,7 +155,11 @@ func handlerTimeoutStage(d time.Duration) Stage {
 				x.countdown.forget()
 				s.end(context.Canceled)
 			}()
-			return next(x, w, r.WithContext(s))
+			err := next(x, w, r.WithContext(s))
+			if errors.Is(err, context.DeadlineExceeded) && s.Err() != nil && problem.From(err).Code == problem.Internal {
+				return problem.New(problem.UpstreamTimeout, "").Wrap(err) // it says no more than its context has
+			}
+			return err
 		}
 	}
 }
