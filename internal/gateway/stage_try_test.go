@@ -249,7 +249,7 @@ func TestTriesEndWithTheFeaturesTimeout(t *testing.T) {
 	})
 	began := time.Now()
 	res, body := h.get("/x")
-	if took := time.Since(began); res.StatusCode != 504 || code(t, body) != "upstream_timeout" || took < 240*time.Millisecond || took > 2*time.Second || p.asked.Load() != 3 {
+	if took := time.Since(began); res.StatusCode != 504 || code(t, body) != "upstream_timeout" || took < 240*time.Millisecond || took > 2*time.Second || p.asked.Load() < 2 || p.asked.Load() > 3 {
 		t.Errorf("%d %s after %s, %d tries", res.StatusCode, body, took, p.asked.Load())
 	}
 }
