@@ -46,7 +46,7 @@ func main() {
 	})
 }
 
-const shortRound = 150 * time.Millisecond
+const shortRound = 400 * time.Millisecond
 
 // config has limits that nobody reaches; installing and signing in would
 // otherwise be limited by address and by installation.
