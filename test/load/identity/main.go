@@ -46,8 +46,6 @@ func main() {
 	})
 }
 
-const shortRound = 400 * time.Millisecond
-
 // config has limits that nobody reaches; installing and signing in would
 // otherwise be limited by address and by installation.
 const config = `profile: development
@@ -91,9 +89,6 @@ func (s *set) start(binary, database string, audited bool) (*bench.Process, erro
 
 func measure(b *bench.Bench) error {
 	options.Latency, options.Generator = true, true
-	if options.Short && options.Duration > shortRound {
-		options.Duration = shortRound // there are many rows
-	}
 	s := &set{b: b}
 	var err error
 	if s.people, err = newPeople(); err != nil {
