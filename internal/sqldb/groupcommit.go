@@ -196,7 +196,7 @@ const (
 
 // turn lets p run its function in t. With neighbours there, it runs in a savepoint.
 func (g *groupCommit) turn(t *shared, p *pending, neighbours bool) turn {
-	p.refusal = nil
+	p.undone, p.refusal = false, nil
 	if err := p.ctx.Err(); err != nil { // left in the moment its turn came
 		p.verdict <- leftLine(err)
 		if neighbours {
@@ -242,7 +242,7 @@ func (g *groupCommit) turn(t *shared, p *pending, neighbours bool) turn {
 // that can be read, and does not come again before.
 func (g *groupCommit) refuse(t *shared, p *pending, err error, savepoint bool) turn {
 	if savepoint && t.exec("ROLLBACK TO caller; RELEASE caller") == nil {
-		p.refusal = err
+		p.undone, p.refusal = true, err
 		return kept
 	}
 	p.verdict <- err
@@ -261,7 +261,13 @@ func (g *groupCommit) commit(t *shared, done []*pending) (commits int) {
 	start := time.Now()
 	err := t.commit()
 	if err == nil {
-		g.db.committed(len(done), time.Since(start))
+		writes := 0
+		for _, p := range done {
+			if !p.undone {
+				writes++
+			}
+		}
+		g.db.committed(writes, time.Since(start))
 	} else if len(done) > 1 && !g.db.faults.uncertain(err) {
 		return g.apart(done) // such as a deferred foreign key of one of them
 	} else if g.db.faults.uncertain(err) {

@@ -26,7 +26,8 @@ type pending struct {
 	careful bool    // has to run in a savepoint; see groupCommit.statements
 	unmet   int     // the condition that did not hold, or Met; valid after the verdict
 
-	refusal error // SQLite: why its part of a transaction that others share was undone
+	undone  bool  // SQLite: its part of a transaction that others share
+	refusal error // and why; nil where a condition of WriteAll did not hold
 
 	place *list.Element // in the line; nil when it is not there
 }
